@@ -1,0 +1,216 @@
+"""Reducers: what a driver keeps of a run, in memory that the user chooses.
+
+A reducer is a Module with three pure functions: ``init(value, num) -> acc`` (``value`` has the shape of one observation,
+``num`` is the largest number of observations), ``update(acc, value, i) -> acc`` for the i-th observation, and
+``finalize(acc) -> result``. The observation is ``of(state, info)``, the position by default; an ``of`` with arrays is a
+Module or ``types.Fn``. A pytree of reducers (a dict, say) is a reducer too.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from .types import real, require, select
+
+
+def position(state: Any, info: Any) -> PyTree:
+    """The observation that reducers keep by default: ``state.position``."""
+    return state.position
+
+
+class Reducer(eqx.Module):
+    """Base class: the user's own reducers define ``init``, ``update`` and ``finalize``."""
+
+    of: Callable = eqx.field(default=position, kw_only=True)
+
+    @abc.abstractmethod
+    def init(self, value: PyTree, num: int) -> PyTree:
+        """Accumulator for at most ``num`` observations of the shape of ``value``."""
+
+    @abc.abstractmethod
+    def update(self, acc: PyTree, value: PyTree, i: Array) -> PyTree:
+        """Accumulator after the ``i``-th observation (0 is the first)."""
+
+    @abc.abstractmethod
+    def finalize(self, acc: PyTree) -> PyTree:
+        """Result of the run."""
+
+
+class Every(Reducer):
+    """Every ``k``-th observation, stacked: result ``[ceil(num / k), ...]``.
+
+    Rows that a run did not reach (``solve`` that stops early) hold NaN in floating and 0 in integer results.
+    """
+
+    k: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        if self.k < 1:
+            raise ValueError(f"k: expected a positive integer, got {self.k}")
+
+    def init(self, value, num):
+        rows = -(-num // self.k)
+        return jax.tree.map(lambda v: jnp.full((rows, *v.shape), _missing(v.dtype), v.dtype), value)
+
+    def update(self, acc, value, i):
+        row = i // self.k
+        first = i % self.k == 0
+        return jax.tree.map(
+            lambda a, v: a if a.shape[0] == 0 else a.at[row].set(jnp.where(first, v, a[row])), acc, value
+        )
+
+    def finalize(self, acc):
+        return acc
+
+
+def _missing(dtype: Any) -> Any:
+    return jnp.nan if jnp.issubdtype(dtype, jnp.inexact) else 0
+
+
+class Last(Reducer):
+    """The last observation."""
+
+    def init(self, value, num):
+        return jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), value)
+
+    def update(self, acc, value, i):
+        return value
+
+    def finalize(self, acc):
+        return acc
+
+
+class MomentsResult(NamedTuple):
+    """Mean, variance (divided by count - 1, as an estimate of the population's) and number of observations."""
+
+    mean: PyTree
+    variance: PyTree
+    count: Array
+
+    @property
+    def std(self) -> PyTree:
+        """Standard deviation, the square root of ``variance``."""
+        return jax.tree.map(jnp.sqrt, self.variance)
+
+
+class Moments(Reducer):
+    """Running mean and variance (Welford 1962): memory of two observations whatever the length of the run.
+
+    For complex observations the variance is ``E|z - Ez|^2``.
+    """
+
+    def init(self, value, num):
+        mean = jax.tree.map(lambda v: jnp.zeros(v.shape, jnp.promote_types(v.dtype, jnp.float32)), value)
+        return MomentsResult(mean, jax.tree.map(lambda m: m.real, mean), jnp.zeros((), jnp.int32))
+
+    def update(self, acc, value, i):
+        count = acc.count + 1
+        delta = jax.tree.map(lambda v, m: v - m, value, acc.mean)
+        mean = jax.tree.map(lambda m, d: m + d / count.astype(m.real.dtype), acc.mean, delta)
+        squares = jax.tree.map(lambda s, d, v, m: s + (jnp.conj(d) * (v - m)).real, acc.variance, delta, value, mean)
+        return MomentsResult(mean, squares, count)
+
+    def finalize(self, acc):
+        dof = jnp.maximum(acc.count - 1, 1)
+        return acc._replace(variance=jax.tree.map(lambda s: s / dof.astype(s.dtype), acc.variance))
+
+
+class BestResult(NamedTuple):
+    """Smallest value of the objective and the position that had it."""
+
+    value: Array
+    position: PyTree
+
+
+class ArgBest(Reducer):
+    """The position with the smallest ``objective(position)`` seen: ``ArgBest(Fn(loss, target))``."""
+
+    objective: Callable
+
+    def init(self, value, num):
+        value = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), value)
+        shape = jax.eval_shape(self.objective, value)
+        return BestResult(jnp.full(shape.shape, jnp.inf, shape.dtype), value)
+
+    def update(self, acc, value, i):
+        new = self.objective(value)
+        return select(new < acc.value, BestResult(new, value), acc)
+
+    def finalize(self, acc):
+        return acc
+
+
+class _Markers(NamedTuple):
+    height: Array  # [5, *shape], marker heights; q[2] is the running quantile
+    place: Array  # [5, *shape], marker positions, 1-based
+    count: Array
+
+
+class Quantiles(Reducer):
+    """Running quantiles by the P-square algorithm (Jain and Chlamtac, Comm. ACM 1985): no sample is kept.
+
+    ``probs`` are in (0, 1); the result has shape ``[len(probs), *observation]`` for one real array per observation.
+    Memory is ten observations per probability. The algorithm is exact up to five observations; later its error is that
+    of a piecewise parabola through five points of the distribution function (about 1e-2 standard deviations from 500
+    independent draws of a normal, below the Monte Carlo error of the quantile itself).
+    """
+
+    probs: Float[Array, " k"] = eqx.field(converter=real)
+
+    def __check_init__(self):
+        require(self.probs, "probs", positive=True, below=1.0, ndim=1)
+
+    def init(self, value, num):
+        if not isinstance(value, (jax.Array, jax.ShapeDtypeStruct)) or jnp.issubdtype(value.dtype, jnp.complexfloating):
+            raise ValueError(f"of: expected one real array per observation, got {value}")
+        shape = (self.probs.shape[0], 5, *value.shape)
+        height = jnp.full(shape, jnp.inf, jnp.promote_types(value.dtype, jnp.float32))
+        place = jnp.broadcast_to(jnp.arange(1, 6, dtype=jnp.int32).reshape((1, 5) + (1,) * len(value.shape)), shape)
+        return _Markers(height, place, jnp.zeros((), jnp.int32))
+
+    def update(self, acc, value, i):
+        def one(prob, height, place):
+            return jax.lax.cond(
+                acc.count < 5,
+                lambda: (jnp.sort(jnp.concatenate([height[:4], value[None].astype(height.dtype)]), axis=0), place),
+                lambda: _psquare(prob.astype(height.dtype), height, place, value.astype(height.dtype), acc.count + 1),
+            )
+
+        height, place = jax.lax.map(lambda a: one(*a), (self.probs, acc.height, acc.place))
+        return _Markers(height, place, acc.count + 1)
+
+    def finalize(self, acc):
+        few = jnp.clip(jnp.round(self.probs * (acc.count - 1)), 0, 4).astype(jnp.int32)
+        row = jnp.where(acc.count > 5, 2, few)
+        return jax.vmap(lambda h, r: h[r])(acc.height, row)
+
+
+def _psquare(prob: Array, q: Array, n: Array, x: Array, count: Array) -> tuple[Array, Array]:
+    """One P-square update of the five markers ``q`` (heights) and ``n`` (positions) with observation number ``count``."""
+    q = q.at[0].min(x).at[4].max(x)
+    above = jnp.concatenate([jnp.zeros_like(x[None], bool), x < q[1:4], jnp.ones_like(x[None], bool)])
+    n = n + above.astype(n.dtype)
+    rate = jnp.stack([0 * prob, prob / 2, prob, (1 + prob) / 2, 1 + 0 * prob])
+    desired = 1 + (count - 1).astype(q.dtype) * rate
+    for i in (1, 2, 3):
+        gap = desired[i] - n[i].astype(q.dtype)
+        move = ((gap >= 1) & (n[i + 1] - n[i] > 1)) | ((gap <= -1) & (n[i - 1] - n[i] < -1))
+        d = jnp.where(move, jnp.sign(gap), 0)
+        q = q.at[i].set(jnp.where(move, _marker(q, n.astype(q.dtype), i, d), q[i]))
+        n = n.at[i].add(d.astype(n.dtype))
+    return q, n
+
+
+def _marker(q: Array, n: Array, i: int, d: Array) -> Array:
+    """Height of marker i after a move by d: parabolic when that keeps the order of the markers, else linear."""
+    up, down = (q[i + 1] - q[i]) / (n[i + 1] - n[i]), (q[i] - q[i - 1]) / (n[i] - n[i - 1])
+    parabola = q[i] + d / (n[i + 1] - n[i - 1]) * ((n[i] - n[i - 1] + d) * up + (n[i + 1] - n[i] - d) * down)
+    ordered = (q[i - 1] < parabola) & (parabola < q[i + 1])
+    return jnp.where(ordered, parabola, q[i] + d * jnp.where(d > 0, up, down))

@@ -1,0 +1,36 @@
+"""Settings for all tests: float64, eight CPU devices, a persistent compile cache, fixed keys, strict dtype rules on request."""
+
+import os
+import pathlib
+
+_CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture
+def key():
+    """The one fixed key of a test; split it for more."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def strict():
+    """Refuse implicit dtype and rank promotion in our own code."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def float32():
+    """Run with 64-bit types disabled, as most users do."""
+    with jax.enable_x64(False):
+        yield
