@@ -1,0 +1,19 @@
+"""Images to work on: photographs that come with scikit-image, the user's own files, and phantoms made on the spot.
+
+Every image is float32 ``(H, W, C)`` with values in [0, 1]; a grey one has C = 1. Nothing is downloaded.
+"""
+
+from .files import load_image, save_image, write_bytes
+from .phantoms import random_ellipses, shepp_logan, shepp_logan_3d
+from .photographs import PHOTOGRAPHS, photograph
+
+__all__ = [
+    "PHOTOGRAPHS",
+    "load_image",
+    "photograph",
+    "random_ellipses",
+    "save_image",
+    "shepp_logan",
+    "shepp_logan_3d",
+    "write_bytes",
+]

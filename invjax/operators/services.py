@@ -1,0 +1,193 @@
+"""What every linear operator can do: norm, dense matrix, pseudo-inverse, least-squares prox, trace, dot test.
+
+Closed form wherever a spectrum is known, an iterative method with implicit derivative (lineax) otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ..types import inner, real, require
+from ..types import norm as tree_norm
+from .structure import at_precision, conform, precision_of
+
+if TYPE_CHECKING:
+    from .base import LinearOperator
+
+_DENSE_LIMIT = 2**26  # entries of a dense matrix: 256 MiB in float32
+_LANCZOS_STEPS = 60
+
+
+def norm(A: LinearOperator) -> Array:
+    """Largest singular value ``|A|_2``: from the spectrum when it is known, otherwise 60 Lanczos steps on ``A^H A``.
+
+    Deterministic: Lanczos starts from a fixed Gaussian vector (key 0). The iterative value includes the residual bound of
+    its Ritz pair, so ``1 / norm()**2`` is a safe step size. The derivative is stopped: an operator norm here sets step
+    sizes, which the solution does not depend on.
+    """
+    known = A.gram_spectrum if A.gram_spectrum is not None else A.cogram_spectrum
+    value = jnp.sqrt(jnp.max(known.values)) if known is not None else _lanczos_norm(A)
+    return jax.lax.stop_gradient(value)
+
+
+@eqx.filter_jit
+def _lanczos_norm(A: LinearOperator) -> Array:
+    start = random_like(
+        jax.random.key(0), A.in_structure, jnp.float32 if not jax.config.jax_enable_x64 else jnp.float64
+    )
+    size = sum(a.size * (1 + jnp.iscomplexobj(a)) for a in jax.tree.leaves(start))
+    steps = min(_LANCZOS_STEPS, size)
+
+    def body(carry, _):
+        before, v, beta = carry
+        w = A.adjoint(A.apply(v))
+        alpha = inner(v, w)
+        w = jax.tree.map(lambda a, b, c: a - alpha * b - beta * c, w, v, before)
+        new = tree_norm(w)
+        alive = new > 1e-12 * jnp.maximum(jnp.abs(alpha), jnp.finfo(new.dtype).tiny)
+        new = jnp.where(alive, new, 0)
+        after = jax.tree.map(lambda a: jnp.where(alive, a / jnp.where(alive, new, 1), 0), w)
+        return (v, after, new), (alpha, new)
+
+    v = jax.tree.map(lambda a: a / tree_norm(start), start)
+    zero = jax.tree.map(jnp.zeros_like, v)
+    _, (alphas, betas) = jax.lax.scan(body, (zero, v, jnp.zeros_like(tree_norm(v))), None, length=steps)
+    ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
+    bound = betas[-1] * jnp.abs(vectors[-1, -1])
+    return jnp.sqrt(jnp.maximum(ritz[-1] + bound, 0))
+
+
+def random_like(key: PRNGKeyArray, struct: PyTree, precision: Any) -> PyTree:
+    """Standard normal arrays of a structure (complex ones have unit variance in total)."""
+    leaves, tree = jax.tree.flatten(at_precision(struct, precision))
+    keys = jax.random.split(key, len(leaves))
+    return tree.unflatten([jax.random.normal(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)])
+
+
+def dense(A: LinearOperator) -> Array:
+    """Matrix ``[m, n]`` of the operator on raveled inputs and outputs. Raises ``ValueError`` above 2^26 entries."""
+    counts = [sum(_size(s) for s in jax.tree.leaves(t)) for t in (A.in_structure, A.out_structure)]
+    if counts[0] * counts[1] > _DENSE_LIMIT:
+        raise ValueError(f"A: expected at most {_DENSE_LIMIT} matrix entries, got {counts[1]} x {counts[0]}")
+    return _dense(A)
+
+
+def _size(s: jax.ShapeDtypeStruct) -> int:
+    size = 1
+    for n in s.shape:
+        size *= n
+    return size
+
+
+@eqx.filter_jit
+def _dense(A: LinearOperator) -> Array:
+    precision = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), at_precision(A.in_structure, precision))
+    flat, unravel = ravel_pytree(zeros)
+    columns = jax.vmap(lambda e: ravel_pytree(A.apply(unravel(e)))[0])(jnp.eye(flat.size, dtype=flat.dtype))
+    return columns.T
+
+
+def least_squares_prox(A: LinearOperator, x: PyTree, y: PyTree, step_size: Any) -> PyTree:
+    """``argmin_z step_size |A z - y|^2 / 2 + |z - x|^2 / 2 = (I + step_size A^H A)^(-1) (x + step_size A^H y)``.
+
+    Closed form when ``A^H A`` or ``A A^H`` has a known spectrum, else conjugate gradients; differentiable implicitly in
+    every argument, including the arrays of ``A``.
+    """
+    x, y, step_size = conform(x, A.in_structure, "x"), conform(y, A.out_structure, "y"), real(step_size)
+    require(step_size, "step_size", nonnegative=True)
+    step_size = _scalar_like(step_size, x)
+    rhs = jax.tree.map(lambda a, b: a + step_size * b, x, A.adjoint(y))
+    return A.shifted_solve(rhs, step_size)
+
+
+def shifted_solve(A: LinearOperator, rhs: PyTree, step_size: Array) -> PyTree:
+    """``(I + step_size A^H A)^(-1) rhs``: by the spectrum, the Woodbury identity on ``A A^H``, or conjugate gradients."""
+    if (gram := A.gram_spectrum) is not None:
+        return gram.map(lambda g: 1 / (1 + _scalar_like(step_size, g) * g)).apply(rhs)
+    if (cogram := A.cogram_spectrum) is not None:
+        inside = cogram.map(lambda c: 1 / (1 + _scalar_like(step_size, c) * c)).apply(A.apply(rhs))
+        return jax.tree.map(lambda a, b: a - step_size * b, rhs, A.adjoint(inside))
+    return _conjugate_gradients(A, rhs, step_size, jnp.ones_like(step_size))
+
+
+def pinv(A: LinearOperator, y: PyTree) -> PyTree:
+    """Minimum-norm least-squares solution ``A^+ y``; singular values below ``eps * size * |A|`` count as zero.
+
+    Closed form when a spectrum is known, else conjugate gradients on the normal equations from zero (which converge to
+    the minimum-norm solution), with implicit derivative.
+    """
+    y = conform(y, A.out_structure, "y")
+    if (gram := A.gram_spectrum) is not None:
+        return gram.map(_reciprocal).apply(A.adjoint(y))
+    if (cogram := A.cogram_spectrum) is not None:
+        return A.adjoint(cogram.map(_reciprocal).apply(y))
+    one = jnp.ones((), precision_of(y))
+    return _conjugate_gradients(A, A.adjoint(y), one, 0 * one)
+
+
+def _reciprocal(values: Array) -> Array:
+    cut = jnp.finfo(values.dtype).eps * values.size * jnp.max(values)
+    return jnp.where(values > cut, 1 / jnp.where(values > cut, values, 1), 0)
+
+
+def _scalar_like(scalar: Array, x: PyTree) -> Array:
+    return jnp.asarray(scalar, precision_of(x))
+
+
+@eqx.filter_jit
+def _conjugate_gradients(A: LinearOperator, rhs: PyTree, weight: Array, shift: Array) -> PyTree:
+    """Solve ``(shift I + weight A^H A) z = rhs``; exact to eps^0.75 in the residual, at most 500 steps."""
+    tol = float(jnp.finfo(precision_of(rhs)).eps) ** 0.75
+
+    def matvec(z: PyTree) -> PyTree:
+        return jax.tree.map(lambda a, b: shift * a + weight * b, z, A.adjoint(A.apply(z)))
+
+    operator = lx.FunctionLinearOperator(matvec, jax.eval_shape(lambda: rhs), lx.positive_semidefinite_tag)
+    scale = tree_norm(rhs)
+    scale = jnp.where(scale > 0, scale, 1)
+    unit = jax.tree.map(lambda a: a / scale, rhs)  # the solver's absolute tolerance then is a relative one
+    solver = lx.CG(rtol=tol, atol=tol, max_steps=500)
+    value = lx.linear_solve(operator, unit, solver, throw=False).value
+    return jax.tree.map(lambda a: a * scale, value)
+
+
+def trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int = 32) -> tuple[Array, Array]:
+    """Hutchinson (1990) estimate ``mean_k Re <z_k, A z_k>`` with random signs, and its standard error. ``A`` is square."""
+    if A.in_structure != A.out_structure:
+        raise ValueError(f"A: expected equal input and output structures, got {A.in_structure} and {A.out_structure}")
+    if num_probes < 2:
+        raise ValueError(f"num_probes: expected an integer >= 2, got {num_probes}")
+    return _trace(key, A, num_probes)
+
+
+@eqx.filter_jit
+def _trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int) -> tuple[Array, Array]:
+    precision = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+
+    def one(k: PRNGKeyArray) -> Array:
+        z = jax.tree.map(lambda a: jnp.sign(a.real).astype(a.dtype), random_like(k, A.in_structure, precision))
+        return inner(z, A.apply(z))
+
+    values = jax.lax.map(one, jax.random.split(key, num_probes))
+    return values.mean(), values.std(ddof=1) / jnp.sqrt(jnp.asarray(num_probes, values.dtype))
+
+
+def dot_test(key: PRNGKeyArray, A: LinearOperator, num_pairs: int = 4, dtype: Any = jnp.float32) -> Array:
+    """Relative adjoint error: RMS of ``<A u, v> - <u, A^H v>`` over RMS of ``<A u, v>`` for Gaussian pairs (real parts)."""
+
+    def one(k: PRNGKeyArray) -> tuple[Array, Array]:
+        ku, kv = jax.random.split(k)
+        u, v = random_like(ku, A.in_structure, dtype), random_like(kv, A.out_structure, dtype)
+        left = inner(A.apply(u), v)
+        return left - inner(u, A.adjoint(v)), left
+
+    errors, values = jax.vmap(one)(jax.random.split(key, num_pairs))
+    return jnp.sqrt(jnp.mean(errors**2) / jnp.mean(values**2))

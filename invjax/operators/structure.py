@@ -1,0 +1,73 @@
+"""Structures: the shape and kind (real or complex) of what an operator takes and gives; precision comes from the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+
+def structure(shape: tuple[int, ...], complex: bool = False) -> jax.ShapeDtypeStruct:
+    """A static structure; its dtype (float32 or complex64) only tells real from complex."""
+    if any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"shape: expected positive integers, got {shape}")
+    return jax.ShapeDtypeStruct(tuple(shape), jnp.complex64 if complex else jnp.float32)
+
+
+def is_complex(struct: jax.ShapeDtypeStruct) -> bool:
+    """Whether a structure (or array) is complex."""
+    return jnp.issubdtype(struct.dtype, jnp.complexfloating)
+
+
+def complex_dtype(dtype: Any) -> Any:
+    """The complex dtype of the same precision (complex64 for 16-bit types)."""
+    return jnp.result_type(jnp.promote_types(dtype, jnp.float32), jnp.complex64)
+
+
+def real_dtype(dtype: Any) -> Any:
+    """The real dtype of the same precision."""
+    return jnp.finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.complexfloating) else dtype
+
+
+def dtype_at(struct: jax.ShapeDtypeStruct, precision: Any) -> Any:
+    """The dtype of the kind of ``struct`` and the precision of dtype ``precision``."""
+    return complex_dtype(precision) if is_complex(struct) else real_dtype(precision)
+
+
+def at_precision(struct: PyTree, precision: Any) -> PyTree:
+    """The structure with every leaf at the precision of the dtype ``precision``."""
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, dtype_at(s, precision)), struct)
+
+
+def precision_of(x: PyTree) -> Any:
+    """The widest real dtype among the leaves."""
+    return jnp.result_type(*(real_dtype(a.dtype) for a in jax.tree.leaves(x)))
+
+
+def at_precision_of(x: PyTree, array: Array) -> Array:
+    """``array``, an operator's own data, cast to the precision of ``x``; its kind is kept."""
+    return jnp.asarray(array, dtype_at(array, precision_of(x)))
+
+
+def conform(x: PyTree, struct: PyTree, name: str) -> PyTree:
+    """Check ``x`` against a structure and cast real leaves to complex where the structure is complex.
+
+    Raises ``ValueError`` for another pytree, shape, an integer array, or a complex array where a real one is expected.
+    """
+    x = jax.tree.map(jnp.asarray, x)
+    if jax.tree.structure(x) != jax.tree.structure(struct):
+        raise ValueError(f"{name}: expected {jax.tree.structure(struct)}, got {jax.tree.structure(x)}")
+    return jax.tree.map(lambda a, s: _conform_leaf(a, s, name), x, struct)
+
+
+def _conform_leaf(a: Array, s: jax.ShapeDtypeStruct, name: str) -> Array:
+    if a.shape != s.shape:
+        hint = "; batch with jax.vmap" if a.shape[1:] == s.shape else ""
+        raise ValueError(f"{name}: expected shape {s.shape}, got {a.shape}{hint}")
+    if not jnp.issubdtype(a.dtype, jnp.inexact):
+        raise ValueError(f"{name}: expected a floating array, got {a.dtype}; scale images to floats in [0, 1] first")
+    if is_complex(a) and not is_complex(s):
+        raise ValueError(f"{name}: expected a real array, got {a.dtype}")
+    return a.astype(complex_dtype(a.dtype)) if is_complex(s) and not is_complex(a) else a

@@ -1,0 +1,327 @@
+"""Pictures of images, errors, uncertainty, traces and coverage, as matplotlib figures.
+
+Every function takes arrays and returns a ``matplotlib.figure.Figure`` made without pyplot: no backend, no global state,
+nothing to close. The figure shows itself in a notebook; ``save_figure`` and ``figure_png`` write it. Images are ``(H, W)``,
+``(H, W, 1)`` or ``(H, W, 3)``; complex ones are shown by their magnitude, and NaN in red (black where there is colour).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from .data import write_bytes
+from .metrics import psnr
+
+_COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)  # Okabe and Ito: colour-blind safe
+_STYLES = ("-", "--", ":", "-.")
+_INK = "#333333"
+
+
+class NotebookFigure(Figure):
+    """A figure that shows itself in a notebook whether or not pyplot is in use."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_png(self)
+
+
+def figure_png(figure: Figure, *, dpi: float = 100) -> bytes:
+    """The figure as the content of a PNG file."""
+    return _encoded(figure, "png", dpi)
+
+
+def save_figure(path: str | os.PathLike, figure: Figure, *, dpi: float = 150) -> None:
+    """Write the figure as ``.png``, ``.pdf`` or ``.svg``; the file appears whole or not at all."""
+    kind = pathlib.Path(path).suffix.lower()[1:]
+    if kind not in ("png", "pdf", "svg"):
+        raise ValueError(f"path: expected a name that ends in .png, .pdf or .svg, got {os.fspath(path)!r}")
+    write_bytes(path, _encoded(figure, kind, dpi))
+
+
+def panel(
+    images: Mapping[str, Any],
+    *,
+    metrics: Mapping[str, str] | None = None,
+    truth: Any = None,
+    limits: tuple[float, float] | None = (0.0, 1.0),
+    columns: int | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Images side by side on one scale, each under its name.
+
+    ``limits`` are the values shown as black and white; None takes the smallest and largest value of all images.
+    ``metrics`` gives a second line for the images it names. With ``truth`` every image of the same shape that differs from
+    it and is not named in ``metrics`` shows its PSNR (data range 1) there. Up to four images make one row unless
+    ``columns`` says otherwise.
+    """
+    pictures = {name: _image(image, name) for name, image in images.items()}
+    if not pictures:
+        raise ValueError("images: expected at least one image, got none")
+    if unknown := sorted(set(metrics or {}) - set(images)):
+        raise ValueError(f"metrics: expected names among {list(images)}, got {unknown}")
+    second = {**_psnr_lines(pictures, truth), **(metrics or {})}
+    shown = [_magnitude(picture) for picture in pictures.values()]
+    if limits is None:
+        limits = float(min(np.nanmin(p) for p in shown)), float(max(np.nanmax(p) for p in shown))
+    if columns is None:
+        columns = len(shown) if len(shown) <= 4 else min(-(-len(shown) // 2), 4)
+    captions = [[name, second[name]] if name in second else [name] for name in pictures]
+    figure, axes = _image_grid(shown, captions, max(1, columns), title)
+    for axis, picture in zip(axes, shown, strict=True):
+        _show(axis, picture, limits)
+    return figure
+
+
+def error_map(x: Any, truth: Any, *, limit: float | None = None, title: str = "error") -> Figure:
+    """The error ``x - truth`` of a real grey image, signed; the magnitude (over channels) of a complex or colour one.
+
+    ``limit`` is the error at the end of the colour scale, by default the 99.5 % quantile of its magnitude.
+    """
+    x, truth = _same_shape(x, truth, "x", "truth")
+    error = x - truth
+    signed = error.shape[-1] == 1 and not np.iscomplexobj(error)
+    shown = error[..., 0] if signed else _over_channels(error)
+    top = _quantile(shown) if limit is None else limit
+    caption = [title, *_psnr_lines({"x": x}, truth).values()]
+    figure, (axis,) = _image_grid([shown], [caption], 1, None, bar=True)
+    label = r"$x - \mathrm{truth}$" if signed else r"$|x - \mathrm{truth}|$"
+    _coloured(axis, shown, (-top if signed else 0.0, top), "RdBu_r" if signed else "magma", label)
+    return figure
+
+
+def uncertainty(
+    mean: Any,
+    std: Any,
+    *,
+    truth: Any = None,
+    units: str = "",
+    limits: tuple[float, float] = (0.0, 1.0),
+    title: str | None = None,
+) -> Figure:
+    """Posterior mean beside the standard deviation of every pixel; with ``truth``, the error on the scale of the latter.
+
+    Where the uncertainty is calibrated, about two thirds of the errors are below the standard deviation. The scale ends at
+    the largest 99.5 % quantile of standard deviation and error. Colour images show the root mean square over channels.
+    ``units`` stands beside the colour bars.
+    """
+    mean, std = _same_shape(mean, std, "mean", "std")
+    maps = {"standard deviation": _over_channels(std)}
+    if truth is not None:
+        maps["error of the mean"] = _over_channels(mean - _same_shape(mean, truth, "mean", "truth")[1])
+    shown = [_magnitude(mean), *maps.values()]
+    figure, axes = _image_grid(shown, [["mean"], *([name] for name in maps)], len(shown), title, bar=True)
+    top = max(_quantile(shown) for shown in maps.values())
+    unit = f" [{units}]" if units else ""
+    if shown[0].ndim == 2:
+        _coloured(axes[0], shown[0], limits, "gray", f"value{unit}")
+    else:
+        _show(axes[0], shown[0], limits)
+    for axis, picture in zip(axes[1:], maps.values(), strict=True):
+        _coloured(axis, picture, (0.0, top), "viridis", f"per pixel{unit}")
+    return figure
+
+
+def traces(
+    series: Mapping[str, Any],
+    *,
+    log: str = "",
+    every: int = 1,
+    xlabel: str = "iteration",
+    ylabel: str = "",
+    title: str | None = None,
+) -> Figure:
+    """Quantities against the iteration: each series is ``(n,)``, or ``(chains, n)`` drawn as thin lines of one colour.
+
+    ``log`` names the logarithmic axes: "", "x", "y" or "xy" (values that are not positive leave gaps). ``every`` is the
+    number of iterations between two values; the first value belongs to iteration 1.
+    """
+    if log not in ("", "x", "y", "xy"):
+        raise ValueError(f'log: expected "", "x", "y" or "xy", got {log!r}')
+    if not series:
+        raise ValueError("series: expected at least one, got none")
+    figure, axis = _chart((6.4, 3.6), title, xlabel, ylabel)
+    for i, (name, values) in enumerate(series.items()):
+        lines = np.atleast_2d(np.asarray(values, np.float64))
+        if lines.ndim != 2 or lines.shape[-1] == 0:
+            raise ValueError(f"series {name!r}: expected shape (n,) or (chains, n), got {np.shape(values)}")
+        if "y" in log:
+            lines = np.where(lines > 0, lines, np.nan)
+        if not np.isfinite(lines).any():
+            raise ValueError(
+                f"series {name!r}: expected values that can be drawn, got none finite{' and positive' * ('y' in log)}"
+            )
+        thin = {"linewidth": 0.8, "alpha": 0.7} if len(lines) > 1 else {"linewidth": 1.6}
+        style = {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _STYLES[i // len(_COLOURS) % len(_STYLES)], **thin}
+        steps = 1 + every * np.arange(lines.shape[-1])
+        for j, line in enumerate(lines):
+            axis.plot(steps, line, label=name if j == 0 else None, **style)
+    axis.set_xscale("log" if "x" in log else "linear")
+    axis.set_yscale("log" if "y" in log else "linear")
+    _legend(figure, series)
+    return figure
+
+
+def coverage_curve(
+    nominal: Any, empirical: Any, *, standard_error: Any = None, title: str | None = "coverage of credible intervals"
+) -> Figure:
+    """Fraction of true values inside credible intervals against the nominal level; on the diagonal the intervals are right.
+
+    ``nominal`` is ``(n,)`` in [0, 1]; ``empirical`` is ``(n,)`` or a dict of such arrays, and ``standard_error`` has the same
+    form and is drawn as bars of two standard errors.
+    """
+    curves = empirical if isinstance(empirical, Mapping) else {"": empirical}
+    errors = standard_error if isinstance(standard_error, Mapping) else dict.fromkeys(curves, standard_error)
+    nominal = np.asarray(nominal, np.float64)
+    figure, axis = _chart((5.4 if "" not in curves else 4.2, 4.2), title, "nominal level", "inside the interval")
+    axis.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--")
+    for i, (name, values) in enumerate(curves.items()):
+        values = np.asarray(values, np.float64)
+        if values.shape != nominal.shape or nominal.ndim != 1:
+            raise ValueError(
+                f"empirical: expected shape (n,) of nominal {nominal.shape}, got {values.shape} for {name!r}"
+            )
+        bars = None if errors.get(name) is None else 2 * np.asarray(errors[name], np.float64)
+        style = {"color": _COLOURS[i % len(_COLOURS)], "linewidth": 1.6, "markersize": 4, "capsize": 2.5}
+        axis.errorbar(nominal, values, bars, marker="o", label=name, **style)
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    for direction in (axis.xaxis, axis.yaxis):
+        direction.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    note = {"transform": axis.transAxes, "fontsize": 8, "color": "#777777", "style": "italic"}
+    axis.text(0.04, 0.96, "intervals too wide", va="top", **note)
+    axis.text(0.96, 0.04, "intervals too narrow", ha="right", **note)
+    _legend(figure, curves)
+    return figure
+
+
+def _encoded(figure: Figure, kind: str, dpi: float) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=dpi)
+    return buffer.getvalue()
+
+
+def _image(x: Any, name: str) -> np.ndarray:
+    """``(H, W, C)`` with C = 1 or 3, floating or complex."""
+    image = np.asarray(x)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[-1] not in (1, 3) or image.size == 0:
+        raise ValueError(f"{name}: expected an image (H, W), (H, W, 1) or (H, W, 3), got shape {np.shape(x)}")
+    return image.astype(np.complex128 if np.iscomplexobj(image) else np.float64)
+
+
+def _same_shape(x: Any, other: Any, name: str, other_name: str) -> tuple[np.ndarray, np.ndarray]:
+    x, other = _image(x, name), _image(other, other_name)
+    if x.shape != other.shape:
+        raise ValueError(f"{other_name}: expected shape {x.shape} of {name}, got {other.shape}")
+    return x, other
+
+
+def _magnitude(image: np.ndarray) -> np.ndarray:
+    """What is shown of an image: real ``(H, W)`` or ``(H, W, 3)``."""
+    image = np.abs(image) if np.iscomplexobj(image) else image
+    return image[..., 0] if image.shape[-1] == 1 else image
+
+
+def _over_channels(image: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.mean(np.abs(image) ** 2, axis=-1))
+
+
+def _quantile(values: np.ndarray) -> float:
+    """End of a colour scale: a few outliers may lie beyond it."""
+    finite = np.abs(values[np.isfinite(values)])
+    top = float(np.quantile(finite, 0.995)) if finite.size else 0.0
+    return top if top > 0 else 1.0
+
+
+def _psnr_lines(pictures: Mapping[str, np.ndarray], truth: Any) -> dict[str, str]:
+    if truth is None:
+        return {}
+    truth = _image(truth, "truth")
+    values = {name: float(psnr(p, truth)) for name, p in pictures.items() if p.shape == truth.shape}
+    return {name: f"PSNR {value:.2f} dB" for name, value in values.items() if value != np.inf}
+
+
+def _image_grid(
+    pictures: Sequence[np.ndarray],
+    captions: Sequence[Sequence[str]],
+    columns: int,
+    title: str | None,
+    *,
+    bar: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """Axes for the pictures in a figure whose size fits them, so that neither text nor images run into each other."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    edge = 2.4 if columns > 2 else 3.0  # inches
+    texts = ["\n".join(textwrap.fill(line, int(11 * edge)) for line in lines) for lines in captions]
+    aspect = np.clip(max(p.shape[0] / p.shape[1] for p in pictures), 0.25, 2.0)
+    height = edge * aspect + 0.12 + 0.19 * max(text.count("\n") + 1 for text in texts)
+    width = columns * (edge + 0.12 + 0.75 * bar)
+    heading = textwrap.fill(title, int(9 * width)) if title else ""
+    size = (width, rows * height + (0.1 + 0.24 * (heading.count("\n") + 1) if heading else 0))
+    figure = NotebookFigure(figsize=size, dpi=100, layout="constrained")
+    if heading:
+        figure.suptitle(heading, fontsize=12, color=_INK)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, text in zip(axes, texts, strict=False):
+        axis.set_title(text, fontsize=10, color=_INK)
+    for axis in axes:
+        axis.set_axis_off()
+    return figure, list(axes[: len(pictures)])
+
+
+def _show(axis: Axes, picture: np.ndarray, limits: tuple[float, float], colours: str = "gray") -> Any:
+    low, high = limits
+    high = high if high > low else low + 1
+    if picture.ndim == 3:
+        return axis.imshow(np.nan_to_num(np.clip((picture - low) / (high - low), 0, 1)))
+    cmap = matplotlib.colormaps[colours].with_extremes(bad="red")
+    return axis.imshow(picture, cmap=cmap, vmin=low, vmax=high)
+
+
+def _coloured(axis: Axes, picture: np.ndarray, limits: tuple[float, float], colours: str, label: str) -> None:
+    image = _show(axis, picture, limits, colours)
+    below, above = np.nanmin(picture) < limits[0], np.nanmax(picture) > limits[1]
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    inset = axis.inset_axes((1.03, 0.0, 0.05, 1.0))  # as high as the image, which a bar beside the axes is not
+    bar = axis.figure.colorbar(image, cax=inset, extend=extend)
+    bar.set_label(label, fontsize=9, color=_INK)
+    bar.ax.tick_params(labelsize=8, colors=_INK)
+    bar.outline.set_visible(False)
+
+
+def _chart(size: tuple[float, float], title: str | None, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = NotebookFigure(figsize=size, dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.set_xlabel(xlabel, fontsize=10, color=_INK)
+    axis.set_ylabel(ylabel, fontsize=10, color=_INK)
+    axis.tick_params(labelsize=9, colors=_INK)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(True, color="#DDDDDD", linewidth=0.6)
+    axis.set_axisbelow(True)
+    if title:
+        axis.set_title(textwrap.fill(title, int(9 * size[0])), fontsize=11, color=_INK)
+    return figure, axis
+
+
+def _legend(figure: Figure, names: Mapping[str, Any]) -> None:
+    """Beside the axes, where it hides nothing; one unnamed curve needs none."""
+    if set(names) != {""}:
+        figure.legend(loc="outside right upper", fontsize=9, frameon=False, labelcolor=_INK)
