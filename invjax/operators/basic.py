@@ -69,7 +69,7 @@ class Mask(LinearOperator):
         return self.in_structure
 
     def apply(self, x):
-        return at_precision_of(x, self.mask) * x
+        return at_precision_of(x, self.mask).astype(x.dtype) * x
 
     @property
     def spectrum(self):

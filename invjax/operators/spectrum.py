@@ -105,7 +105,8 @@ class Spectrum(eqx.Module):
 
     def apply(self, x: Array) -> Array:
         """``V diag(values) U^H x`` at the precision of ``x``."""
-        return self.left.inverse(at_precision_of(x, self.values) * self.right.forward(x))
+        coefficients = self.right.forward(x)
+        return self.left.inverse(at_precision_of(x, self.values).astype(coefficients.dtype) * coefficients)
 
     def map(self, fn) -> Spectrum:
         """The same bases with ``fn(values)``: functional calculus when left and right agree."""

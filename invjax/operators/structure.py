@@ -23,7 +23,7 @@ def is_complex(struct: jax.ShapeDtypeStruct) -> bool:
 
 def complex_dtype(dtype: Any) -> Any:
     """The complex dtype of the same precision (complex64 for 16-bit types)."""
-    return jnp.result_type(jnp.promote_types(dtype, jnp.float32), jnp.complex64)
+    return jnp.complex128 if jnp.finfo(dtype).bits == 64 else jnp.complex64
 
 
 def real_dtype(dtype: Any) -> Any:
@@ -43,7 +43,7 @@ def at_precision(struct: PyTree, precision: Any) -> PyTree:
 
 def precision_of(x: PyTree) -> Any:
     """The widest real dtype among the leaves."""
-    return jnp.result_type(*(real_dtype(a.dtype) for a in jax.tree.leaves(x)))
+    return max((real_dtype(a.dtype) for a in jax.tree.leaves(x)), key=lambda d: jnp.finfo(d).bits)
 
 
 def at_precision_of(x: PyTree, array: Array) -> Array:

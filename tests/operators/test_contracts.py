@@ -84,7 +84,8 @@ def test_dtype_follows_the_input(name, key):
         x = random_like(key, A.in_structure, precision)
         with strictly():
             y = jax.eval_shape(A, x)
-            assert jax.tree.map(lambda s: s.dtype, y) == jax.tree.map(
+            back = jax.eval_shape(A.H, y)
+        assert jax.tree.map(lambda s: s.dtype, y) == jax.tree.map(
             lambda s: s.dtype, at_precision(A.out_structure, precision)
         )
         assert jax.tree.map(lambda s: s.dtype, back) == jax.tree.map(lambda s: s.dtype, x)
