@@ -14,10 +14,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 from .data import write_bytes
@@ -34,6 +36,7 @@ _COLOURS = (
 )  # Okabe and Ito: colour-blind safe
 _STYLES = ("-", "--", ":", "-.")
 _INK = "#333333"
+_PAD = 0.07  # inches around every part of a figure
 
 
 class NotebookFigure(Figure):
@@ -129,13 +132,12 @@ def uncertainty(
     shown = [_magnitude(mean), *maps.values()]
     figure, axes = _image_grid(shown, [["mean"], *([name] for name in maps)], len(shown), title, bar=True)
     top = max(_quantile(shown) for shown in maps.values())
-    unit = f" [{units}]" if units else ""
     if shown[0].ndim == 2:
-        _coloured(axes[0], shown[0], limits, "gray", f"value{unit}")
+        _coloured(axes[0], shown[0], limits, "gray", units)
     else:
         _show(axes[0], shown[0], limits)
     for axis, picture in zip(axes[1:], maps.values(), strict=True):
-        _coloured(axis, picture, (0.0, top), "viridis", f"per pixel{unit}")
+        _coloured(axis, picture, (0.0, top), "viridis", units)
     return figure
 
 
@@ -157,22 +159,18 @@ def traces(
         raise ValueError(f'log: expected "", "x", "y" or "xy", got {log!r}')
     if not series:
         raise ValueError("series: expected at least one, got none")
-    figure, axis = _chart((6.4, 3.6), title, xlabel, ylabel)
+    figure, axis = _chart((5.4, 3.6), series, title, xlabel, ylabel)
     for i, (name, values) in enumerate(series.items()):
-        lines = np.atleast_2d(np.asarray(values, np.float64))
-        if lines.ndim != 2 or lines.shape[-1] == 0:
-            raise ValueError(f"series {name!r}: expected shape (n,) or (chains, n), got {np.shape(values)}")
-        if "y" in log:
-            lines = np.where(lines > 0, lines, np.nan)
-        if not np.isfinite(lines).any():
-            raise ValueError(
-                f"series {name!r}: expected values that can be drawn, got none finite{' and positive' * ('y' in log)}"
-            )
+        lines = _lines(values, name, "y" in log)
         thin = {"linewidth": 0.8, "alpha": 0.7} if len(lines) > 1 else {"linewidth": 1.6}
-        style = {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _STYLES[i // len(_COLOURS) % len(_STYLES)], **thin}
+        style: dict[str, Any] = {
+            "color": _COLOURS[i % len(_COLOURS)],
+            "linestyle": _STYLES[i // len(_COLOURS) % len(_STYLES)],
+            **thin,
+        }
         steps = 1 + every * np.arange(lines.shape[-1])
         for j, line in enumerate(lines):
-            axis.plot(steps, line, label=name if j == 0 else None, **style)
+            axis.plot(steps, line, label=_wrapped(name) if j == 0 else None, **style)
     axis.set_xscale("log" if "x" in log else "linear")
     axis.set_yscale("log" if "y" in log else "linear")
     _legend(figure, series)
@@ -190,7 +188,7 @@ def coverage_curve(
     curves = empirical if isinstance(empirical, Mapping) else {"": empirical}
     errors = standard_error if isinstance(standard_error, Mapping) else dict.fromkeys(curves, standard_error)
     nominal = np.asarray(nominal, np.float64)
-    figure, axis = _chart((5.4 if "" not in curves else 4.2, 4.2), title, "nominal level", "inside the interval")
+    figure, axis = _chart((4.2, 4.2), curves, title, "nominal level", "inside the interval")
     axis.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--")
     for i, (name, values) in enumerate(curves.items()):
         values = np.asarray(values, np.float64)
@@ -199,12 +197,17 @@ def coverage_curve(
                 f"empirical: expected shape (n,) of nominal {nominal.shape}, got {values.shape} for {name!r}"
             )
         bars = None if errors.get(name) is None else 2 * np.asarray(errors[name], np.float64)
-        style = {"color": _COLOURS[i % len(_COLOURS)], "linewidth": 1.6, "markersize": 4, "capsize": 2.5}
-        axis.errorbar(nominal, values, bars, marker="o", label=name, **style)
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        style: dict[str, Any] = {
+            "color": _COLOURS[i % len(_COLOURS)],
+            "linewidth": 1.6,
+            "markersize": 4,
+            "capsize": 2.5,
+        }
+        axis.errorbar(nominal, values, bars, marker="o", label=_wrapped(name), **style)
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     for direction in (axis.xaxis, axis.yaxis):
         direction.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    note = {"transform": axis.transAxes, "fontsize": 8, "color": "#777777", "style": "italic"}
+    note: dict[str, Any] = {"transform": axis.transAxes, "fontsize": 8, "color": "#777777", "style": "italic"}
     axis.text(0.04, 0.96, "intervals too wide", va="top", **note)
     axis.text(0.96, 0.04, "intervals too narrow", ha="right", **note)
     _legend(figure, curves)
@@ -254,7 +257,9 @@ def _psnr_lines(pictures: Mapping[str, np.ndarray], truth: Any) -> dict[str, str
     if truth is None:
         return {}
     truth = _image(truth, "truth")
-    values = {name: float(psnr(p, truth)) for name, p in pictures.items() if p.shape == truth.shape}
+    values = {
+        name: float(psnr(jnp.asarray(p), jnp.asarray(truth))) for name, p in pictures.items() if p.shape == truth.shape
+    }
     return {name: f"PSNR {value:.2f} dB" for name, value in values.items() if value != np.inf}
 
 
@@ -268,20 +273,23 @@ def _image_grid(
 ) -> tuple[Figure, list[Axes]]:
     """Axes for the pictures in a figure whose size fits them, so that neither text nor images run into each other."""
     columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
     edge = 2.4 if columns > 2 else 3.0  # inches
     texts = ["\n".join(textwrap.fill(line, int(11 * edge)) for line in lines) for lines in captions]
-    aspect = np.clip(max(p.shape[0] / p.shape[1] for p in pictures), 0.25, 2.0)
-    height = edge * aspect + 0.12 + 0.19 * max(text.count("\n") + 1 for text in texts)
-    width = columns * (edge + 0.12 + 0.75 * bar)
+    starts = range(0, len(texts), columns)
+    in_row = [max(t.count("\n") + 1 for t in texts[i : i + columns]) for i in starts]
+    aspects = [max(p.shape[0] / p.shape[1] for p in pictures[i : i + columns]) for i in starts]
+    rows = [edge * min(max(a, 0.25), 2.0) + 0.19 * n + 0.08 + 2 * _PAD for a, n in zip(aspects, in_row, strict=True)]
+    width = columns * (edge + 2 * _PAD + 0.75 * bar)
     heading = textwrap.fill(title, int(9 * width)) if title else ""
-    size = (width, rows * height + (0.1 + 0.24 * (heading.count("\n") + 1) if heading else 0))
-    figure = NotebookFigure(figsize=size, dpi=100, layout="constrained")
+    height = sum(rows)
+    height += 0.08 + 0.2 * (heading.count("\n") + 1) if heading else 0
+    figure = _figure((width, height))
     if heading:
-        figure.suptitle(heading, fontsize=12, color=_INK)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, text in zip(axes, texts, strict=False):
-        axis.set_title(text, fontsize=10, color=_INK)
+        figure.suptitle(heading + "\n", fontsize=12, color=_INK, linespacing=0.6)
+    axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=rows).ravel()
+    for i, (axis, text) in enumerate(zip(axes, texts, strict=False)):
+        filled = text + "\n " * (in_row[i // columns] - text.count("\n") - 1)  # so that the names of a row are level
+        axis.set_title(filled, fontsize=10, color=_INK)
     for axis in axes:
         axis.set_axis_off()
     return figure, list(axes[: len(pictures)])
@@ -307,8 +315,16 @@ def _coloured(axis: Axes, picture: np.ndarray, limits: tuple[float, float], colo
     bar.outline.set_visible(False)
 
 
-def _chart(size: tuple[float, float], title: str | None, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = NotebookFigure(figsize=size, dpi=100, layout="constrained")
+def _figure(size: tuple[float, float]) -> Figure:
+    return NotebookFigure(figsize=size, dpi=100, layout=ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD))
+
+
+def _chart(
+    size: tuple[float, float], names: Mapping[str, Any], title: str | None, xlabel: str, ylabel: str
+) -> tuple[Figure, Axes]:
+    """Axes of about ``size`` inches, and room for a legend beside them."""
+    beside = 0.6 + 0.075 * max(len(line) for name in names for line in _wrapped(name).split("\n"))
+    figure = _figure((size[0] + beside * (set(names) != {""}), size[1]))
     axis = figure.subplots()
     axis.set_xlabel(xlabel, fontsize=10, color=_INK)
     axis.set_ylabel(ylabel, fontsize=10, color=_INK)
@@ -319,6 +335,22 @@ def _chart(size: tuple[float, float], title: str | None, xlabel: str, ylabel: st
     if title:
         axis.set_title(textwrap.fill(title, int(9 * size[0])), fontsize=11, color=_INK)
     return figure, axis
+
+
+def _lines(values: Any, name: str, logarithmic: bool) -> np.ndarray:
+    """``(chains, n)``, with NaN for what a logarithmic axis cannot show."""
+    lines = np.atleast_2d(np.asarray(values, np.float64))
+    if lines.ndim != 2 or lines.shape[-1] == 0:
+        raise ValueError(f"series {name!r}: expected shape (n,) or (chains, n), got {np.shape(values)}")
+    lines = np.where(lines > 0, lines, np.nan) if logarithmic else lines
+    if not np.isfinite(lines).any():
+        wanted = "finite positive" if logarithmic else "finite"
+        raise ValueError(f"series {name!r}: expected {wanted} values, got none")
+    return lines
+
+
+def _wrapped(name: str) -> str:
+    return textwrap.fill(name, 26)
 
 
 def _legend(figure: Figure, names: Mapping[str, Any]) -> None:

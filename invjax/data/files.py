@@ -14,7 +14,7 @@ import PIL.Image
 import tifffile
 from jaxtyping import Array, Float
 
-_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # EXIF and TIFF tags
+_ORIENTATION, _BITS, _COMPRESSION, _PHOTOMETRIC = 274, 258, 259, 262  # EXIF and TIFF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # values of the photometric tag
 
 
@@ -87,7 +87,7 @@ def _read(path: pathlib.Path) -> np.ndarray:
         raise ValueError("the file is empty")
     try:
         with PIL.Image.open(path) as file:
-            if file.format == "TIFF" and not _pillow_reads_all_bits(file):
+            if file.format == "TIFF" and not _pillow_reads_well(file):
                 return _read_tiff(path)
             return _from_pillow(file)
     except PIL.UnidentifiedImageError:
@@ -97,10 +97,14 @@ def _read(path: pathlib.Path) -> np.ndarray:
         return _read_tiff(path)
 
 
-def _pillow_reads_all_bits(file: PIL.Image.Image) -> bool:
-    """Whether Pillow keeps the precision of a TIFF: it cuts colour to 8 bits and knows no unsigned 32-bit integers."""
-    bits = file.tag_v2.get(_BITS, (1,))  # type: ignore[attr-defined]
-    return max(np.atleast_1d(bits)) <= 8 or file.mode in ("F", "I;16", "I;16B")
+def _pillow_reads_well(file: PIL.Image.Image) -> bool:
+    """Whether Pillow reads this TIFF as it is.
+
+    It cuts colour to 8 bits, knows no unsigned 32-bit integers, and scrambles uncompressed images stored on their side.
+    """
+    tags = file.tag_v2  # type: ignore[attr-defined]
+    exact = max(np.atleast_1d(tags.get(_BITS, (1,)))) <= 8 or file.mode in ("F", "I;16", "I;16B")
+    return exact and not (tags.get(_COMPRESSION, 1) == 1 and tags.get(_ORIENTATION, 1) >= 5)
 
 
 def _from_pillow(file: PIL.Image.Image) -> np.ndarray:
@@ -131,7 +135,7 @@ def _over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _read_tiff(path: pathlib.Path) -> np.ndarray:
-    """First page of a TIFF that Pillow cannot read without loss."""
+    """First page of a TIFF that Pillow does not read well."""
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         image = page.asarray()
@@ -152,7 +156,7 @@ def _read_tiff(path: pathlib.Path) -> np.ndarray:
 
 
 def _scaled(image: np.ndarray, bits: int) -> np.ndarray:
-    if image.dtype.kind == "f":
+    if image.dtype.kind in "fb":
         return image.astype(np.float64)
     if image.dtype.kind not in "iu":
         raise ValueError(f"expected real values, got {image.dtype}")
