@@ -1,0 +1,26 @@
+"""Linear reconstructions: ridge regression by its normal equations."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from ..likelihoods import Gaussian, Likelihood
+from ..types import real, require
+
+
+def ridge(likelihood: Likelihood, lam: Any, centre: PyTree | None = None) -> PyTree:
+    """``argmin_x f(x) + lam |x - centre|^2 / 2 = (A^H A / sigma^2 + lam I)^(-1) (A^H y / sigma^2 + lam centre)``.
+
+    Closed form when the operator's spectrum is known, else conjugate gradients (lineax); differentiable implicitly. Raises
+    ``ValueError`` for noise that is not Gaussian or a ``lam`` that is not positive.
+    """
+    if not isinstance(likelihood.noise, Gaussian):
+        raise ValueError(f"likelihood: expected Gaussian noise, got {type(likelihood.noise).__name__}")
+    lam = real(lam)
+    require(lam, "lam", positive=True)
+    if centre is None:
+        struct = likelihood.operator.in_structure
+        kind = jnp.complex64 if jnp.issubdtype(struct.dtype, jnp.complexfloating) else jnp.float32
+        centre = jnp.zeros(struct.shape, jnp.promote_types(kind, jnp.asarray(likelihood.y).real.dtype))
+    return likelihood.prox(centre, 1 / lam)
