@@ -174,8 +174,8 @@ def _time(t: Any) -> Array:
 
 
 def _like(x: Array, *values: Array) -> tuple[Array, ...]:
-    """The values at the precision of ``x``: neither t nor a hyper-parameter may promote an image."""
-    return tuple(jnp.asarray(v).astype(x.real.dtype) for v in values)
+    """The values in the dtype of ``x``: neither t nor a hyper-parameter may promote an image."""
+    return tuple(jnp.asarray(v).astype(x.dtype) for v in values)
 
 
 def _derivative(fn: Callable[[Array], Array], t: Any) -> Array:
@@ -304,9 +304,9 @@ class PathDenoiser(eqx.Module):
     path: Path
 
     def __call__(self, t: Any, x: Array) -> Array:
-        alpha, sigma = _like(x, self.path.alpha(t), self.path.sigma(t))
+        alpha, sigma = _like(x.real, self.path.alpha(t), self.path.sigma(t))
         alpha = jnp.maximum(alpha, jnp.finfo(alpha.dtype).eps)
-        return self.denoiser(x / alpha, sigma / alpha)
+        return self.denoiser(x / alpha.astype(x.dtype), sigma / alpha)
 
 
 class LevelDenoiser(eqx.Module):

@@ -130,18 +130,23 @@ def test_bridge_between_level_and_path_denoisers(name):
     np.testing.assert_allclose(velocity(0.3, X), gaussian_views(name, 0.3)["velocity"], rtol=1e-11)
 
 
+@eqx.filter_jit
+def all_conversions(path, t, x, value):
+    return [convert(path, *pair, t, x, value) for pair in PAIRS]
+
+
 @pytest.mark.parametrize("name", PATHS)
 def test_dtype_of_the_point_is_kept(name, strict):
     # Time and hyper-parameters in float64, points in float32 and complex64: no promotion, under the strict rules.
     path = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), PATHS[name])
     t = jnp.asarray(0.4, jnp.float64)
-    for x in (jnp.asarray(X, jnp.float32), jnp.asarray(X * (1 + 2j), jnp.complex64)):
+    for dtype, wide in ((jnp.float32, jnp.float64), (jnp.complex64, jnp.complex128)):
+        x = jnp.asarray(X if dtype == jnp.float32 else X * (1 + 2j), dtype)
         assert path.interpolate(t, x, x).dtype == x.dtype
-        for pair in PAIRS:
-            exact = convert(path, *pair, 0.4, x.astype(jnp.promote_types(x.dtype, jnp.float64)), 0.5 + X)
-            got = convert(path, *pair, t, x, jnp.asarray(0.5 + X, x.dtype))
+        exact = all_conversions(path, t, x.astype(wide), jnp.asarray(0.5 + X, wide))
+        for got, want in zip(all_conversions(path, t, x, jnp.asarray(0.5 + X, dtype)), exact, strict=True):
             assert got.dtype == x.dtype
-            np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
     small = jnp.asarray(X, jnp.float32)
     assert PathDenoiser(level_denoiser, path)(t, small).dtype == jnp.float32
     assert LevelDenoiser(View(lambda t, x: x, path, "velocity", "denoiser"), path)(small, t).dtype == jnp.float32
@@ -168,10 +173,15 @@ def test_gradients_in_the_schedule_are_finite_at_the_ends():
         score = -jnp.asarray(X)
         return path.sigma(t) + jnp.sum(paths.score_to_velocity(path, t, X, score) ** 2) + path.alpha(t)
 
+    slope = jax.jit(jax.grad(loss))
     for t in (0.0, 1.0):
-        gradient = jax.grad(loss)(VP(), t)
+        gradient = slope(VP(), t)
         assert np.isfinite([gradient.beta_min, gradient.beta_max]).all()
-    v = jax.grad(lambda p: jnp.sum(paths.velocity_to_denoiser(p, 1.0, X, -X) + paths.velocity_to_score(p, 1.0, X, -X)))(VP())
+
+    def inverse(path):
+        return jnp.sum(paths.velocity_to_denoiser(path, 1.0, X, -X) + paths.velocity_to_score(path, 1.0, X, -X))
+
+    v = jax.jit(jax.grad(inverse))(VP())
     assert np.isfinite([v.beta_min, v.beta_max]).all()
     # velocity_to_score at t = 1 is 2 v / beta_min - x, so its derivative in beta_min is -2 v / beta_min^2.
     np.testing.assert_allclose(v.beta_min, 2 * X.sum() / 0.1**2, rtol=1e-12)

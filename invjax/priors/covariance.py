@@ -199,7 +199,7 @@ def condition(mean: Array, covariance: Covariance, data: Whitened) -> Conditione
 
 
 def from_root(root: Float[Array, "*k n n"]) -> Covariance:
-    """``root root^T`` by a singular value decomposition: small eigenvalues keep their relative accuracy."""
+    """``root root^T`` by a singular value decomposition: deviations, not only variances, to eps of the largest."""
     basis, deviations, _ = jnp.linalg.svd(root)
     return Covariance(deviations**2, basis)
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..types import require
 from .analytic import AnalyticPrior, Fields
 from .covariance import (
+    Conditioned,
     Covariance,
     GaussianFields,
     condition,
@@ -100,7 +101,7 @@ class GaussianMixture(AnalyticPrior):
         See ``Gaussian.posterior``. Covariances stay shared when they were. Raises ``ValueError`` above 4096 entries.
         """
         data = whiten(likelihood, self.shape, self.means.dtype)
-        one = jax.vmap(condition, in_axes=(0, self._axis, None), out_axes=(0, self._axis, 0))
+        one = jax.vmap(condition, in_axes=(0, self._axis, None), out_axes=Conditioned._make((0, self._axis, 0)))
         means, root, log_evidence = one(self.means, self.covariance, data)
         log_weights = jax.nn.log_softmax(self.log_weights + log_evidence)
         # Logarithms replace the weights: one that underflows now may matter again after the next measurement.
