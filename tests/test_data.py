@@ -274,22 +274,26 @@ def test_save_round_trip(channels, tmp_path, key):
     assert data.load_image(tmp_path / "c.png").shape == (5, 7, 1)
 
 
-def test_save_refusals_leave_nothing_behind(tmp_path, monkeypatch):
+def test_save_refusals(tmp_path):
     x = np.zeros((3, 4, 1))
     for bad in (np.zeros((3, 4, 2)), np.zeros(3), np.zeros((0, 4)), x + np.nan, x + 1j):
         with pytest.raises(ValueError, match="x: expected"):
             data.save_image(tmp_path / "a.png", bad)
     with pytest.raises(ValueError, match=r"ends in \.png"):
         data.save_image(tmp_path / "a.jpg", x)
-    data.save_image(tmp_path / "a.png", x)
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_saving_is_all_or_nothing(broken, tmp_path, monkeypatch):
+    data.save_image(tmp_path / "a.png", np.zeros((3, 4)))
     before = (tmp_path / "a.png").read_bytes()
 
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, broken, fail)
     with pytest.raises(OSError, match="disk full"):
-        data.save_image(tmp_path / "a.png", x + 1)
+        data.save_image(tmp_path / "a.png", np.ones((3, 4)))
     assert (tmp_path / "a.png").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -194,6 +195,13 @@ def test_coverage_contract(key, strict):
         metrics.coverage(truth.astype(jnp.complex64), -bound, bound)
     with pytest.raises(ValueError, match="at least two tiles"):
         metrics.coverage(truth, -bound, bound, tiles_per_axis=1)
+
+
+def test_lowers_for_accelerators(float32):
+    image = jax.ShapeDtypeStruct((16, 16, 3), jnp.float32)
+    batch = jax.vmap(lambda x, r: (metrics.psnr(x, r), metrics.ssim(x, r), metrics.coverage(x, r, r + 1)))
+    shapes = [jax.ShapeDtypeStruct((2, *image.shape), image.dtype)] * 2
+    assert jax.export.export(jax.jit(batch), platforms=["tpu", "cuda"])(*shapes).platforms == ("tpu", "cuda")
 
 
 def test_import_is_light():
