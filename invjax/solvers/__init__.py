@@ -7,6 +7,7 @@ from .parameter_choice import discrepancy, sure
 from .primal_dual import ChambollePock, CondatVu
 from .proximal_gradient import ProximalGradient
 from .sdmm import SDMM
+from .split_bregman import SplitBregman
 from .splitting import ADMM, HQS, DouglasRachford
 from .tikhonov import ridge
 
@@ -21,6 +22,7 @@ __all__ = [
     "DouglasRachford",
     "GradientDescent",
     "ProximalGradient",
+    "SplitBregman",
     "discrepancy",
     "richardson_lucy",
     "ridge",

@@ -1,0 +1,37 @@
+"""Group sparsity: the sum of Euclidean norms along some axes."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..types import real
+from .base import Prior, safe_sqrt, squared
+
+
+class GroupL1(Prior):
+    """``g(w) = lam sum |w_group|_2``: groups are the entries along ``axes`` (``axes=()`` is the plain l1 norm).
+
+    prox: ``w max(1 - lam step / |w_group|, 0)`` (block soft-thresholding; Yuan and Lin 2006). Isotropic TV is ``GroupL1`` of
+    the differences with ``axes=(0,)``, vectorial TV with ``axes=(0, -1)``.
+    """
+
+    lam: Array = eqx.field(converter=real, default=1.0)
+    axes: tuple[int, ...] = eqx.field(static=True, default=(0,))
+    smooth: ClassVar[bool] = False
+
+    def __call__(self, x: Array) -> Array:
+        """``lam sum |x_group|``."""
+        return self._weighted(jnp.sum(self._norms(x)), x)
+
+    def prox(self, x: Array, step_size: Any) -> Array:
+        """Block soft-thresholding."""
+        threshold = self._threshold(x, step_size)
+        norms = self._norms(x)
+        kept = norms > threshold
+        return x * jnp.where(kept, 1 - threshold / jnp.where(kept, norms, 1), 0).astype(x.dtype)
+
+    def _norms(self, x: Array) -> Array:
+        square = squared(x)
+        return safe_sqrt(square.sum(self.axes, keepdims=True) if self.axes else square)
