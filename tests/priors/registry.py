@@ -1,0 +1,48 @@
+"""Every explicit prior: one line each, run through all contracts (``build`` as in ``tests/registry.py``).
+
+``PRIORS[name]`` draws the weight and the arrays; ``POINTS[name]`` is the shape and kind of the images it acts on.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from invjax import priors
+
+IMAGE = (6, 8, 2)
+
+
+def weight(r):
+    return r.uniform(0.2, 0.6)
+
+
+def tv(shape=IMAGE, **settings):
+    return lambda r: priors.TV(shape, weight(r), rtol=1e-11, max_inner=20000, **settings)
+
+
+PRIORS = {
+    "zero": lambda r: priors.Zero(),
+    "tikhonov": lambda r: priors.Tikhonov(weight(r), r.normal(size=IMAGE)),
+    "tikhonov_complex": lambda r: priors.Tikhonov(weight(r), 0.3 + 0.1j),
+    "l1": lambda r: priors.L1(weight(r)),
+    "l1_complex": lambda r: priors.L1(weight(r)),
+    "wavelet_l1": lambda r: priors.WaveletL1((8, 8, 1), "db2", 2, weight(r)),
+    "wavelet_l1_complex": lambda r: priors.WaveletL1(IMAGE, "haar", 1, weight(r), details_only=False, complex=True),
+    "box": lambda r: priors.Box(-r.uniform(0.1, 0.5, size=IMAGE), r.uniform(0.1, 0.5)),
+    "nonnegative": lambda r: priors.NonNegative(),
+    "tv": tv(),
+    "tv_anisotropic": tv(kind="anisotropic", channels="separate"),
+    "tv_circular": tv(boundary="circular", channels="separate"),
+    "tv_complex": tv(complex=True, kind="anisotropic"),
+    "tv_3d": tv((3, 4, 4, 1)),
+    "smoothed_tv": lambda r: priors.SmoothedTV(IMAGE, weight(r), r.uniform(0.05, 0.2)),
+    "smoothed_tv_complex": lambda r: priors.SmoothedTV(IMAGE, weight(r), 0.1, "anisotropic", complex=True),
+}
+PROXIMABLE = [name for name in PRIORS if not name.startswith("smoothed")]
+SMOOTH = ["zero", "tikhonov", "tikhonov_complex", "smoothed_tv", "smoothed_tv_complex"]
+SHAPES = {"wavelet_l1": (8, 8, 1), "tv_3d": (3, 4, 4, 1)}
+
+
+def point(key, name, dtype=jnp.float64, batch=()):
+    """A random image (or a batch) of the shape and kind of prior ``name`` at the precision of ``dtype``."""
+    kind = jnp.result_type(dtype, jnp.complex64) if name.endswith("complex") else dtype
+    return jax.random.normal(key, (*batch, *SHAPES.get(name, IMAGE)), kind)
