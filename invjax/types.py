@@ -155,14 +155,15 @@ def inner(a: PyTree, b: PyTree) -> Array:
 def norm(a: PyTree) -> Array:
     """Euclidean norm over all leaves. Its gradient at zero is zero (not NaN)."""
     square = inner(a, a)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    zero = square == 0  # false for NaN, whose norm is NaN
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
 def all_finite(a: PyTree) -> Array:
     """True when no floating or complex leaf holds a NaN or an infinity."""
     leaves = [x for x in jax.tree.leaves(a) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
-    return jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]).all() if leaves else jnp.array(True)
+    # |x| < inf is false for NaN too, and on CPU several times faster than isfinite.
+    return jnp.stack([jnp.all(jnp.abs(x) < jnp.inf) for x in leaves]).all() if leaves else jnp.array(True)
 
 
 def select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -34,4 +35,7 @@ class GroupL1(Prior):
 
     def _norms(self, x: Array) -> Array:
         square = squared(x)
-        return safe_sqrt(square.sum(self.axes, keepdims=True) if self.axes else square)
+        for axis in self.axes:
+            # Added slice by slice: on CPU a reduction over a short axis is some fifty times slower.
+            square = sum(jax.lax.slice_in_dim(square, i, i + 1, axis=axis) for i in range(square.shape[axis]))
+        return safe_sqrt(square)

@@ -25,21 +25,25 @@ class SplitBregman(eqx.Module):
     """``min |A x - y|^2 / (2 sigma^2) + outer(w)`` subject to ``w = K x``, for a prior ``g(x) = outer(K x)``.
 
     ``x = (A^H A / sigma^2 + rho K^H K)^(-1) (A^H y / sigma^2 + rho K^H (w - d))``, ``w = prox_{outer / rho}(K x + d)``,
-    ``d <- d + K x - w``. The linear step is closed form when ``A^H A`` and ``K^H K`` are diagonal in one basis (circular blur or
-    MRI with circular differences, any mask with wavelets' identity ...), otherwise conjugate gradients (lineax). ``rho > 0`` is
-    free; values near ``lam / (typical |K x|)`` converge fastest. Raises ``ValueError`` for noise that is not Gaussian with
-    scalar ``sigma``. Source: Goldstein and Osher (2009).
+    ``d <- d + K x - w``, with ``K x`` over-relaxed to ``relaxation K x + (1 - relaxation) w``. The linear step is closed form
+    when ``A^H A`` and ``K^H K`` are diagonal in one basis (circular blur or MRI with circular differences), otherwise
+    conjugate gradients (lineax). ``rho > 0`` and ``relaxation`` in (0, 2) are free; ``rho`` of about ``lam`` over the typical
+    ``|K x|`` converges fastest. Raises ``ValueError`` for noise that is not Gaussian with a scalar ``sigma``. Source:
+    Goldstein and Osher (2009).
     """
 
     likelihood: Any
     prior: Any
     rho: Array
+    relaxation: Array
 
-    def __init__(self, likelihood: Any, prior: Any, rho: Any):
+    def __init__(self, likelihood: Any, prior: Any, rho: Any, relaxation: Any = 1.8):
         if not isinstance(likelihood.noise, Gaussian) or jnp.ndim(likelihood.noise.sigma):
             raise ValueError(f"likelihood: expected Gaussian noise with a scalar sigma, got {likelihood.noise}")
         self.likelihood, self.prior, self.rho = likelihood, prior, real(rho)
+        self.relaxation = real(relaxation)
         require(self.rho, "rho", positive=True)
+        require(self.relaxation, "relaxation", positive=True, below=2.0)
 
     def init(self, x: PyTree, key: Any = None) -> SplitBregmanState:
         """Start at ``x`` with ``w = K x`` and dual zero."""
@@ -60,7 +64,8 @@ class SplitBregman(eqx.Module):
         """One round."""
         outer, K = split(self.prior, state.position)
         x = self._quadratic(K, state.w - state.dual)
-        moved = K(x) + state.dual
+        relaxed = jax.tree.map(lambda a, b: self.relaxation * a + (1 - self.relaxation) * b, K(x), state.w)
+        moved = jax.tree.map(jnp.add, relaxed, state.dual)
         w = outer.prox(moved, 1 / self.rho)
         return SplitBregmanState(x, w, moved - w)
 
