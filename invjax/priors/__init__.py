@@ -5,6 +5,7 @@ from .base import Prior
 from .elementwise import L1, Box, NonNegative, Tikhonov, Zero
 from .empirical import Empirical
 from .gaussian import Gaussian
+from .group import GroupL1
 from .mixture import GaussianMixture
 from .smoothed_tv import SmoothedTV
 from .tv import TV
@@ -19,6 +20,7 @@ __all__ = [
     "Empirical",
     "Gaussian",
     "GaussianMixture",
+    "GroupL1",
     "NonNegative",
     "Prior",
     "SmoothedTV",

@@ -12,6 +12,7 @@ from ..operators import FiniteDifferences
 from ..operators.structure import conform
 from ..types import real, require
 from .base import Prior, as_point
+from .group import GroupL1
 from .tv_prox import DualProblem, TVDual, tv_prox
 from .variation import Channels, Grouping, Kind, channels_first, channels_last, squared_norm
 
@@ -83,6 +84,12 @@ class TV(Prior):
         _require_inner(num_inner, "num_inner")
         x = self._point(x)
         return _warm(self._problem, x, self._threshold(x, step_size), aux, num_inner)
+
+    def split(self) -> tuple[GroupL1, FiniteDifferences]:
+        """``(outer, K)`` with ``TV(x) = outer(K(x))`` and a closed-form ``outer.prox``: what the splitting solvers use."""
+        directions = (0,) if self.grouping.kind == "isotropic" else ()
+        channels = (-1,) if self.grouping.channels == "joint" else ()
+        return GroupL1(self.lam, directions + channels), self.operator
 
     def dual(self, aux: TVDual) -> Array:
         """The dual variables of ``aux`` as an array of the structure of ``operator(x)``, norms at most one."""
