@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ..types import real
 from . import services
 from .spectrum import Spectrum
-from .structure import at_precision, at_precision_of, conform, is_complex, precision_of
+from .structure import at_precision, conform, is_complex, precision_of, scale
 
 
 class LinearOperator(eqx.Module):
@@ -55,6 +55,15 @@ class LinearOperator(eqx.Module):
         """Spectrum of ``A A^H`` when it is known, else None."""
         return None if self.spectrum is None else self.spectrum.adjoint.gram
 
+    def push_spectrum(self, inner: Spectrum) -> Spectrum | None:
+        """Spectrum of ``A G A^H`` for a Hermitian ``G`` of spectrum ``inner``, when it is known."""
+        if inner.values.size == 1 and self.cogram_spectrum is not None:
+            return self.cogram_spectrum.map(lambda v: inner.values.reshape(()).astype(v.dtype) * v)
+        if self.spectrum is None or self.spectrum.right != inner.left:
+            return None
+        square = Spectrum(jnp.abs(self.spectrum.values) ** 2, self.spectrum.left, self.spectrum.right)
+        return Spectrum((square @ inner).values, square.left, square.left)
+
     @property
     def H(self) -> "LinearOperator":
         """The adjoint (conjugate transpose)."""
@@ -68,7 +77,7 @@ class LinearOperator(eqx.Module):
     @property
     def gram(self) -> "LinearOperator":
         """``A^H A``."""
-        return self.H @ self
+        return Gram(self)
 
     def norm(self) -> Array:
         """Largest singular value; see ``services.norm`` (deterministic, constant under differentiation)."""
@@ -155,6 +164,34 @@ class Adjoint(LinearOperator):
         return self.operator
 
 
+class Gram(LinearOperator):
+    """``A^H A``; made by ``A.gram``."""
+
+    operator: LinearOperator
+
+    @property
+    def in_structure(self):
+        return self.operator.in_structure
+
+    @property
+    def out_structure(self):
+        return self.operator.in_structure
+
+    def apply(self, x):
+        return self.operator.adjoint(self.operator.apply(x))
+
+    def adjoint(self, y):
+        return self.apply(y)
+
+    @property
+    def spectrum(self):
+        return self.operator.gram_spectrum
+
+    @property
+    def H(self):
+        return self
+
+
 class Transpose(LinearOperator):
     """``A^T``, without conjugation; made by ``A.T``."""
 
@@ -201,22 +238,23 @@ class Scaled(LinearOperator):
         return self.operator.out_structure
 
     def apply(self, x):
-        return jax.tree.map(lambda a: at_precision_of(x, self.scalar) * a, self.operator.apply(x))
+        return scale(self.scalar, self.operator.apply(x))
 
     @property
     def spectrum(self):
         s = self.operator.spectrum
-        return None if s is None else s.map(lambda v: self.scalar * v)
+        return None if s is None else Spectrum(self.scalar, s.left, s.left) @ s
 
     @property
     def gram_spectrum(self):
-        s = self.operator.gram_spectrum
-        return None if s is None else s.map(lambda v: jnp.abs(self.scalar) ** 2 * v)
+        return self._squared(self.operator.gram_spectrum)
 
     @property
     def cogram_spectrum(self):
-        s = self.operator.cogram_spectrum
-        return None if s is None else s.map(lambda v: jnp.abs(self.scalar) ** 2 * v)
+        return self._squared(self.operator.cogram_spectrum)
+
+    def _squared(self, s: Spectrum | None) -> Spectrum | None:
+        return None if s is None else s.map(lambda v: jnp.asarray(jnp.abs(self.scalar) ** 2, v.dtype) * v)
 
 
 class Composed(LinearOperator):
@@ -257,18 +295,11 @@ class Composed(LinearOperator):
 
     @property
     def gram_spectrum(self):
-        if self.spectrum is not None:
-            return self.spectrum.gram
-        return _sandwich(self.factors)
+        return super().gram_spectrum if self.spectrum is not None else _cogram([f.H for f in self.factors[::-1]])
 
     @property
     def cogram_spectrum(self):
-        if self.spectrum is not None:
-            return self.spectrum.adjoint.gram
-        first, rest = self.factors[0], _product(self.factors[1:])
-        if rest is not None and hasattr(first, "push_spectrum"):
-            return first.push_spectrum(rest.adjoint.gram)  # decimation: aliases of a Fourier spectrum add up
-        return _sandwich([f.H for f in self.factors[::-1]])
+        return super().cogram_spectrum if self.spectrum is not None else _cogram(self.factors)
 
 
 def _product(factors) -> Spectrum | None:
@@ -281,12 +312,12 @@ def _product(factors) -> Spectrum | None:
     return result
 
 
-def _sandwich(factors) -> Spectrum | None:
-    """Spectrum of ``R^H (G) R`` where G is the known gram of the first factor and R the product of the others."""
-    gram, rest = factors[0].gram_spectrum, _product(factors[1:])
-    if gram is None or rest is None or gram.right != rest.left:
-        return None
-    return Spectrum(gram.values * jnp.abs(rest.values) ** 2, rest.right, rest.right)
+def _cogram(factors) -> Spectrum | None:
+    """Spectrum of ``A A^H`` for a product, pushed from the innermost factor outwards."""
+    result = factors[-1].cogram_spectrum
+    for factor in factors[-2::-1]:
+        result = None if result is None else factor.push_spectrum(result)
+    return result
 
 
 class Sum(LinearOperator):

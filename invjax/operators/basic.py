@@ -107,7 +107,7 @@ class FunctionOperator(LinearOperator):
 
     @property
     def out_structure(self):
-        out = jax.eval_shape(self.fn, self.in_structure)
+        out = jax.eval_shape(self.apply, self.in_structure)
         return jax.tree.map(lambda s: structure(s.shape, is_complex(s)), out)
 
     def apply(self, x):

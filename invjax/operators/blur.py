@@ -47,6 +47,8 @@ class Blur(LinearOperator):
         kernel = kernel if kernel.ndim == dims + 1 else kernel[..., None]
         if kernel.shape[-1] not in (1, shape[-1]):
             raise ValueError(f"kernel: expected 1 or {shape[-1]} channels, got {kernel.shape[-1]}")
+        if jnp.iscomplexobj(kernel) and not complex:
+            raise ValueError("kernel: expected a real kernel for a real image (or complex=True), got a complex one")
         self.kernel_shape = kernel.shape[:-1]
         if any(k > n for k, n in zip(self.kernel_shape, shape, strict=False)):
             raise ValueError(f"kernel: expected at most the image size {shape[:-1]}, got {self.kernel_shape}")
@@ -56,8 +58,7 @@ class Blur(LinearOperator):
         sizes = self._grid
         pad = [(0, n - k) for n, k in zip(sizes, self.kernel_shape, strict=True)] + [(0, 0)]
         centred = jnp.roll(jnp.pad(kernel, pad), [-(k // 2) for k in self.kernel_shape], range(len(sizes)))
-        full = jnp.iscomplexobj(kernel) or self._complex
-        transform = jnp.fft.fftn if full else jnp.fft.rfftn
+        transform = jnp.fft.fftn if self._complex else jnp.fft.rfftn
         return transform(centred, axes=range(len(sizes)))
 
     @property

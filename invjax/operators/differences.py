@@ -74,6 +74,6 @@ class FiniteDifferences(LinearOperator):
             basis, counts, period = RealFourier(sizes), (*sizes[:-1], sizes[-1] // 2 + 1), 1
         values = jnp.zeros((*counts, 1))
         for axis, (n, count) in enumerate(zip(sizes, counts, strict=True)):
-            eigenvalues = 4 * jnp.sin(jnp.pi * jnp.arange(count) / (period * n)) ** 2
+            eigenvalues = 4 * jnp.sin(jnp.pi * jnp.arange(count, dtype=float) / (period * n)) ** 2
             values = values + eigenvalues.reshape((1,) * axis + (-1,) + (1,) * (len(sizes) - axis))
         return Spectrum(values, basis, basis)

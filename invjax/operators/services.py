@@ -1,6 +1,6 @@
 """What every linear operator can do: norm, dense matrix, pseudo-inverse, least-squares prox, trace, dot test.
 
-Closed form wherever a spectrum is known, an iterative method with implicit derivative (lineax) otherwise.
+Closed form wherever a spectrum is known, conjugate gradients with implicit derivative (``krylov``) otherwise.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..types import inner, real, require
 from ..types import norm as tree_norm
-from .structure import at_precision, conform, precision_of
+from . import krylov
+from .structure import at_precision, conform, precision_of, scale
 
 if TYPE_CHECKING:
     from .base import LinearOperator
@@ -49,14 +49,14 @@ def _lanczos_norm(A: LinearOperator) -> Array:
         before, v, beta = carry
         w = A.adjoint(A.apply(v))
         alpha = inner(v, w)
-        w = jax.tree.map(lambda a, b, c: a - alpha * b - beta * c, w, v, before)
+        w = jax.tree.map(lambda a, b, c: a - alpha.astype(a.dtype) * b - beta.astype(a.dtype) * c, w, v, before)
         new = tree_norm(w)
         alive = new > 1e-12 * jnp.maximum(jnp.abs(alpha), jnp.finfo(new.dtype).tiny)
         new = jnp.where(alive, new, 0)
-        after = jax.tree.map(lambda a: jnp.where(alive, a / jnp.where(alive, new, 1), 0), w)
+        after = scale(jnp.where(alive, 1 / jnp.where(alive, new, 1), 0), w)
         return (v, after, new), (alpha, new)
 
-    v = jax.tree.map(lambda a: a / tree_norm(start), start)
+    v = scale(1 / tree_norm(start), start)
     zero = jax.tree.map(jnp.zeros_like, v)
     _, (alphas, betas) = jax.lax.scan(body, (zero, v, jnp.zeros_like(tree_norm(v))), None, length=steps)
     ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
@@ -99,64 +99,42 @@ def least_squares_prox(A: LinearOperator, x: PyTree, y: PyTree, step_size: Any) 
     """``argmin_z step_size |A z - y|^2 / 2 + |z - x|^2 / 2 = (I + step_size A^H A)^(-1) (x + step_size A^H y)``.
 
     Closed form when ``A^H A`` or ``A A^H`` has a known spectrum, else conjugate gradients; differentiable implicitly in
-    every argument, including the arrays of ``A``.
+    every argument, including the arrays of ``A``. Raises ``ValueError`` when ``step_size`` is not a scalar >= 0.
     """
     x, y, step_size = conform(x, A.in_structure, "x"), conform(y, A.out_structure, "y"), real(step_size)
-    require(step_size, "step_size", nonnegative=True)
-    step_size = _scalar_like(step_size, x)
-    rhs = jax.tree.map(lambda a, b: a + step_size * b, x, A.adjoint(y))
+    require(step_size, "step_size", nonnegative=True, shape=())
+    rhs = jax.tree.map(jnp.add, x, scale(step_size, A.adjoint(y)))
     return A.shifted_solve(rhs, step_size)
 
 
-def shifted_solve(A: LinearOperator, rhs: PyTree, step_size: Array) -> PyTree:
+def shifted_solve(A: LinearOperator, rhs: PyTree, step_size: Any) -> PyTree:
     """``(I + step_size A^H A)^(-1) rhs``: by the spectrum, the Woodbury identity on ``A A^H``, or conjugate gradients."""
+    step_size = jnp.asarray(real(step_size), precision_of(rhs))
     if (gram := A.gram_spectrum) is not None:
-        return gram.map(lambda g: 1 / (1 + _scalar_like(step_size, g) * g)).apply(rhs)
+        return gram.map(lambda g: 1 / (1 + jnp.asarray(step_size, g.dtype) * g)).apply(rhs)
     if (cogram := A.cogram_spectrum) is not None:
-        inside = cogram.map(lambda c: 1 / (1 + _scalar_like(step_size, c) * c)).apply(A.apply(rhs))
-        return jax.tree.map(lambda a, b: a - step_size * b, rhs, A.adjoint(inside))
-    return _conjugate_gradients(A, rhs, step_size, jnp.ones_like(step_size))
+        inside = cogram.map(lambda c: 1 / (1 + jnp.asarray(step_size, c.dtype) * c)).apply(A.apply(rhs))
+        return jax.tree.map(jnp.subtract, rhs, scale(step_size, A.adjoint(inside)))
+    return krylov.solve_shifted(A, rhs, step_size)
 
 
 def pinv(A: LinearOperator, y: PyTree) -> PyTree:
     """Minimum-norm least-squares solution ``A^+ y``; singular values below ``eps * size * |A|`` count as zero.
 
     Closed form when a spectrum is known, else conjugate gradients on the normal equations from zero (which converge to
-    the minimum-norm solution), with implicit derivative.
+    the minimum-norm solution). Differentiable in ``y`` and in the arrays of ``A`` (where the rank does not change).
     """
     y = conform(y, A.out_structure, "y")
     if (gram := A.gram_spectrum) is not None:
         return gram.map(_reciprocal).apply(A.adjoint(y))
     if (cogram := A.cogram_spectrum) is not None:
         return A.adjoint(cogram.map(_reciprocal).apply(y))
-    one = jnp.ones((), precision_of(y))
-    return _conjugate_gradients(A, A.adjoint(y), one, 0 * one)
+    return krylov.pinv(A, y)
 
 
 def _reciprocal(values: Array) -> Array:
     cut = jnp.finfo(values.dtype).eps * values.size * jnp.max(values)
     return jnp.where(values > cut, 1 / jnp.where(values > cut, values, 1), 0)
-
-
-def _scalar_like(scalar: Array, x: PyTree) -> Array:
-    return jnp.asarray(scalar, precision_of(x))
-
-
-@eqx.filter_jit
-def _conjugate_gradients(A: LinearOperator, rhs: PyTree, weight: Array, shift: Array) -> PyTree:
-    """Solve ``(shift I + weight A^H A) z = rhs``; exact to eps^0.75 in the residual, at most 500 steps."""
-    tol = float(jnp.finfo(precision_of(rhs)).eps) ** 0.75
-
-    def matvec(z: PyTree) -> PyTree:
-        return jax.tree.map(lambda a, b: shift * a + weight * b, z, A.adjoint(A.apply(z)))
-
-    operator = lx.FunctionLinearOperator(matvec, jax.eval_shape(lambda: rhs), lx.positive_semidefinite_tag)
-    scale = tree_norm(rhs)
-    scale = jnp.where(scale > 0, scale, 1)
-    unit = jax.tree.map(lambda a: a / scale, rhs)  # the solver's absolute tolerance then is a relative one
-    solver = lx.CG(rtol=tol, atol=tol, max_steps=500)
-    value = lx.linear_solve(operator, unit, solver, throw=False).value
-    return jax.tree.map(lambda a: a * scale, value)
 
 
 def trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int = 32) -> tuple[Array, Array]:

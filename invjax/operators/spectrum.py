@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.scipy import fft as jfft
 from jaxtyping import Array
 
-from .structure import at_precision_of
+from .structure import at_precision_of, complex_dtype, is_complex, precision_of
 
 
 class Basis(Protocol):
@@ -115,9 +115,16 @@ class Spectrum(eqx.Module):
     def __matmul__(self, other: Spectrum) -> Spectrum | None:
         if self.right != other.left:
             return None
-        return Spectrum(self.values * other.values, self.left, other.right)
+        return Spectrum(jnp.multiply(*_promoted(self.values, other.values)), self.left, other.right)
 
     def __add__(self, other: Spectrum) -> Spectrum | None:
         if (self.left, self.right) != (other.left, other.right):
             return None
-        return Spectrum(self.values + other.values, self.left, self.right)
+        return Spectrum(jnp.add(*_promoted(self.values, other.values)), self.left, self.right)
+
+
+def _promoted(a: Array, b: Array) -> tuple[Array, Array]:
+    """Both at their common dtype: factors may hold arrays of different precision."""
+    precision = precision_of((a, b))
+    dtype = complex_dtype(precision) if is_complex(a) or is_complex(b) else precision
+    return a.astype(dtype), b.astype(dtype)

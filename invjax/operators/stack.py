@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from .base import LinearOperator
-from .spectrum import Spectrum
 
 
 def stack(operators: Sequence[LinearOperator]) -> LinearOperator:
@@ -53,10 +52,10 @@ class Stack(LinearOperator):
         spectra = [op.gram_spectrum for op in self.operators]
         if any(s is None or s.right != spectra[0].right for s in spectra):
             return None
-        values = spectra[0].values
+        total = spectra[0]
         for s in spectra[1:]:
-            values = values + s.values
-        return Spectrum(values, spectra[0].right, spectra[0].right)
+            total = total + s
+        return total
 
 
 class BlockDiagonal(LinearOperator):

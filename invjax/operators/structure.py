@@ -6,14 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 
 def structure(shape: tuple[int, ...], complex: bool = False) -> jax.ShapeDtypeStruct:
     """A static structure; its dtype (float32 or complex64) only tells real from complex."""
-    if any(not isinstance(n, int) or n < 1 for n in shape):
+    if any(not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
         raise ValueError(f"shape: expected positive integers, got {shape}")
-    return jax.ShapeDtypeStruct(tuple(shape), jnp.complex64 if complex else jnp.float32)
+    return jax.ShapeDtypeStruct(tuple(int(n) for n in shape), jnp.complex64 if complex else jnp.float32)
 
 
 def is_complex(struct: jax.ShapeDtypeStruct) -> bool:
@@ -49,6 +50,11 @@ def precision_of(x: PyTree) -> Any:
 def at_precision_of(x: PyTree, array: Array) -> Array:
     """``array``, an operator's own data, cast to the precision of ``x``; its kind is kept."""
     return jnp.asarray(array, dtype_at(array, precision_of(x)))
+
+
+def scale(factor: Array, x: PyTree) -> PyTree:
+    """``factor x`` for a scalar factor, at the dtype of each leaf (a real factor multiplies complex leaves too)."""
+    return jax.tree.map(lambda a: jnp.asarray(factor, a.dtype) * a, x)
 
 
 def conform(x: PyTree, struct: PyTree, name: str) -> PyTree:
