@@ -71,4 +71,5 @@ def _per_entry(statistic: Callable[[Array], Array], chains: Array, block_size: i
     if chains.ndim < 2 or chains.shape[1] < 4:
         raise ValueError(f"chains: expected (chains, draws, ...) with at least 4 draws, got shape {chains.shape}")
     entries = jnp.moveaxis(chains.reshape(*chains.shape[:2], -1), 2, 0)
-    return jax.lax.map(statistic, entries, batch_size=block_size).reshape(chains.shape[2:])
+    values = jax.lax.map(statistic, entries, batch_size=block_size)
+    return values.reshape(chains.shape[2:]).astype(chains.dtype)  # BlackJAX computes some in float64 when it may

@@ -75,22 +75,15 @@ def h(r, most=0.2):
 
 SAMPLERS = {
     "ula": lambda r: samplers.ULA(likelihood(r), ridge(r), h(r)),
-    "ula_alone": lambda r: samplers.ULA(likelihood(r), None, h(r)),
     "ula_projected": lambda r: samplers.ULA(likelihood(r), ridge(r), h(r), NonNegative()),
     "ula_complex": lambda r: samplers.ULA(likelihood(r, complex), ridge(r), h(r)),
-    "myula": lambda r: samplers.MYULA(likelihood(r), L1(h(r, 2)), h(r), h(r, 1)),
-    "myula_constrained": lambda r: samplers.MYULA(likelihood(r), L1(h(r, 2)), h(r), h(r, 1), NonNegative()),
+    "myula": lambda r: samplers.MYULA(likelihood(r), L1(h(r, 2)), h(r), h(r, 1), NonNegative()),
     "mala": lambda r: samplers.MALA(likelihood(r), ridge(r), h(r, 0.6)),
-    "mala_moreau": lambda r: samplers.MALA(likelihood(r), samplers.Moreau(L1(h(r, 2)), h(r)), h(r, 0.4)),
     "mala_complex": lambda r: samplers.MALA(likelihood(r, complex), ridge(r), h(r, 0.4)),
-    "skrock": lambda r: samplers.SKROCK(likelihood(r), ridge(r), h(r, 8), 5),
-    "skrock_moreau": lambda r: samplers.SKROCK(likelihood(r), samplers.Moreau(L1(h(r, 2)), h(r), 3), h(r), 4, h(r)),
-    "skrock_complex": lambda r: samplers.SKROCK(likelihood(r, complex), ridge(r), h(r, 8), 5),
-    "underdamped": lambda r: samplers.Underdamped(likelihood(r), ridge(r), h(r, 0.8), h(r, 2)),
-    "underdamped_moreau": lambda r: samplers.Underdamped(likelihood(r), samplers.Moreau(L1(h(r, 2)), h(r)), h(r)),
+    "skrock": lambda r: samplers.SKROCK(likelihood(r), samplers.Moreau(L1(h(r, 2)), h(r), 3), h(r), 4, h(r)),
+    "underdamped": lambda r: samplers.Underdamped(likelihood(r), samplers.Moreau(L1(h(r, 2)), h(r)), h(r)),
     "underdamped_complex": lambda r: samplers.Underdamped(likelihood(r, complex), ridge(r), h(r, 0.8)),
-    "adaptation_mala": lambda r: samplers.StepSizeAdaptation(samplers.MALA(likelihood(r), ridge(r), h(r, 0.8)), 0.574),
-    "adaptation_underdamped": lambda r: samplers.StepSizeAdaptation(
+    "adaptation": lambda r: samplers.StepSizeAdaptation(
         samplers.Underdamped(likelihood(r, complex), ridge(r), h(r, 0.8)), h(r, 0.9)
     ),
 }
@@ -100,6 +93,6 @@ def start(name, seed=0, dtype=None):
     """A starting position of the right kind for a registered sampler."""
     r = np.random.default_rng(seed)
     x = r.normal(size=3)
-    if "complex" in name or name == "adaptation_underdamped":
+    if "complex" in name or name == "adaptation":
         x = x + 1j * r.normal(size=3)
     return jnp.asarray(x, dtype)
