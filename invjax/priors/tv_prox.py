@@ -130,8 +130,11 @@ def _tv_prox_jvp(problem: DualProblem, primals: tuple, tangents: tuple) -> tuple
     def jacobian(_: object, v: Array) -> Array:
         return jax.jvp(lambda u: problem.search(u, at_weight, rtol)[0], (at_x,), (v,))[1]
 
-    # custom_linear_solve is used for its symmetric "solve" alone; the operator it would invert is never applied.
-    moved = jax.lax.custom_linear_solve(lambda v: v, x_dot - scale(rate, x), jacobian, symmetric=True)
+    def transpose(_: object, v: Array) -> Array:
+        return jnp.conj(jacobian(_, jnp.conj(v)))  # JAX pairs complex cotangents without conjugation
+
+    # custom_linear_solve is used for its pair of "solves" alone; the operator they would invert is never applied.
+    moved = jax.lax.custom_linear_solve(lambda v: v, x_dot - scale(rate, x), jacobian, transpose)
     slope = differences(x, problem.boundary)
     unit = problem.grouping.project(tuple(v / float(jnp.finfo(weight.dtype).eps) for v in slope))
     onset = scale(
