@@ -1,5 +1,6 @@
 """ULA and MYULA against the stationary laws of their chains, Moreau against its definition."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 from scipy import optimize
 
 import invjax
-from invjax import samplers
-from invjax.reducers import Moments
+from invjax import likelihoods, operators, priors, samplers
+from invjax.reducers import Every, Moments
 
 from .registry import L1, NonNegative, Normal
 
@@ -163,3 +164,38 @@ def test_wrong_arguments_are_refused(make, message):
 class ScoreOnly:
     def score(self, x):
         return -x
+
+
+def test_warm_total_variation_reaches_the_cold_prox(key):
+    """Few inner iterations per call, carried over: at a point that stays, the score tends to that of the whole prox."""
+    x = jax.random.normal(key, (8, 6, 1))
+    smooth = samplers.Moreau(priors.TV((8, 6, 1), 0.3), 0.5, num_inner=5)
+    step = eqx.filter_jit(smooth.score_step)
+    aux, gaps = smooth.score_init(x), []
+    for _ in range(40):
+        score, aux = step(x, aux)
+        gaps.append(float(jnp.linalg.norm(score - smooth.score(x))))
+    assert gaps[0] > 1e-2
+    assert gaps[-1] < 1e-3 * gaps[0]
+
+
+def pixel_average(state, info):
+    return jnp.mean(state.position)
+
+
+def test_myula_with_total_variation_keeps_the_law_of_the_average(key):
+    """TV ignores constants, so the average of n pixels is an AR(1) with mean(y) and the variance of ULA on N(., sigma^2 / n)."""
+    shape, sigma, num = (8, 6, 1), 0.2, 600
+    problem = invjax.InverseProblem(operators.Identity(shape), likelihoods.Gaussian(sigma))
+    f = problem.likelihood(problem.measure(key, jnp.zeros(shape).at[2:6, 2:5].set(1.0)))
+    values = samplers.myula_defaults(f)
+    np.testing.assert_allclose([values["step_size"], values["smoothing"]], [sigma**2 / 2, sigma**2], rtol=1e-12)
+    method, phi = samplers.MYULA(f, priors.TV(shape, 5.0), **values), 0.5
+    collect = {"average": Every(of=pixel_average), "moments": Moments()}
+    result = invjax.check(invjax.sample(key, method, f.y, num, burn_in=50, collect=collect)).collected
+    variance = sigma**2 / f.y.size / (1 - 1 / 4)
+    error = jnp.mean(result["average"]) - jnp.mean(f.y)
+    assert abs(error) <= 3 * np.sqrt(variance / num * (1 + phi) / (1 - phi))
+    square = jnp.mean((result["average"] - jnp.mean(f.y)) ** 2)
+    assert abs(square - variance) <= 3 * variance * np.sqrt(2 / num * (1 + phi**2) / (1 - phi**2))
+    assert priors.TV(shape)(result["moments"].mean) < 0.8 * priors.TV(shape)(f.y)  # the prior does act
