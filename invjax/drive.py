@@ -119,23 +119,47 @@ def sample(
     Many chains are one ``vmap`` over keys. BlackJAX algorithms run here unchanged (they are closures: one compilation
     per object). A chain that stops being finite freezes, with status ``NON_FINITE``. Raises ``ValueError`` as ``iterate``.
     """
+    run = schedule(
+        lambda: _start(method, _as_arrays(x), key, collect, num_samples),
+        lambda run, size: _advance(method, run, key, None, size, None),
+        lambda run, size: _collect(method, run, key, collect, size, thinning, jnp.asarray(burn_in)),
+        (num_samples, burn_in, thinning),
+        num_chunks=num_chunks,
+        on_chunk=on_chunk,
+        resume=resume,
+    )
+    return Samples(_finalize(collect, run.trace), run.state, run.info, run.status)
+
+
+def schedule(
+    start: Callable[[], Run],
+    advance: Callable[[Run, int], Run],
+    collect: Callable[[Run, int], Run],
+    counts: tuple[int, int, int],
+    *,
+    num_chunks: int,
+    on_chunk: Callable[[Run], None] | None,
+    resume: Run | None,
+) -> Run:
+    """The Python layer of sampling: burn-in and collection in equal chunks. ``counts`` is (num_samples, burn_in, thinning)."""
+    num_samples, burn_in, thinning = counts
     _require_count(num_samples, "num_samples", 1)
     _require_count(burn_in, "burn_in", 0)
     _require_count(thinning, "thinning", 1)
-    run = resume if resume is not None else _start(method, _as_arrays(x), key, collect, num_samples)
-    warm = min(int(run.step), burn_in) if resume is not None else 0
-    kept = (int(run.step) - warm) // thinning if resume is not None else 0
+    run = resume if resume is not None else start()
+    done = int(run.step.ravel()[0]) if resume is not None else 0
+    warm, kept = min(done, burn_in), max(done - burn_in, 0) // thinning
     # A chunk is num_samples / num_chunks samples; burn-in is cut to chunks of as many steps, so that progress is even.
     warm_chunks = max(1, round(num_chunks * burn_in / (num_samples * thinning))) if num_chunks > 1 else 1
-    for size in _chunks(burn_in - warm, warm_chunks):
-        run = _advance(method, run, key, None, size, None)
-        if on_chunk is not None:
-            on_chunk(run)
-    for size in _chunks(num_samples - kept, num_chunks):
-        run = _collect(method, run, key, collect, size, thinning, jnp.asarray(burn_in))
-        if on_chunk is not None:
-            on_chunk(run)
-    return Samples(_finalize(collect, run.trace), run.state, run.info, run.status)
+    for part, sizes in (
+        (advance, _chunks(burn_in - warm, warm_chunks)),
+        (collect, _chunks(num_samples - kept, num_chunks)),
+    ):
+        for size in sizes:
+            run = part(run, size)
+            if on_chunk is not None:
+                on_chunk(run)
+    return run
 
 
 def solve(

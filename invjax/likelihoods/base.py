@@ -45,4 +45,9 @@ class NoiseModel(eqx.Module):
 def as_parameter(value: Array, u: Array) -> Array:
     """A noise parameter at the precision of ``u``, with ``u``'s number of axes (a scalar, or an array that broadcasts)."""
     value = jnp.asarray(value, u.real.dtype)
-    return value if value.ndim == 0 else value.reshape((1,) * (u.ndim - value.ndim) + value.shape)
+    if value.ndim == 0:
+        return value
+    fits = value.ndim <= u.ndim and all(m in (1, n) for m, n in zip(value.shape[::-1], u.shape[::-1], strict=False))
+    if not fits:
+        raise ValueError(f"noise parameter: expected a shape that broadcasts to {u.shape}, got {value.shape}")
+    return value.reshape((1,) * (u.ndim - value.ndim) + value.shape)

@@ -56,7 +56,8 @@ class Poisson(NoiseModel):
         gain, background = as_parameter(self.gain, u), as_parameter(self.background, u)
         step = as_parameter(real(step_size), u) / gain
         w = u + background - step
-        root = jnp.sqrt(w**2 + 4 * step * y)
+        square = w**2 + 4 * step * y
+        root = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         # The two equal forms of the positive root: the second avoids cancellation when w is negative.
         value = jnp.where(w >= 0, 0.5 * (w + root), 2 * step * y / jnp.where(w >= 0, 1, root - w))
         return value - background

@@ -71,7 +71,7 @@ class PoissonGaussian(NoiseModel):
         return jax.lax.scan(add, first, jnp.arange(1, self.num_terms))[0]
 
     def prox(self, u: Array, y: Array, step_size: Any) -> Array:
-        """A minimiser by bisection; unique when ``step_size <= 2 sigma^4 / gain^2`` (then the objective is convex).
+        """A local minimiser by bisection; on ``u >= 0`` unique when ``step_size <= 2 sigma^4 / gain^2`` (convex there).
 
         One Newton step at the end carries the derivative of the minimiser in every argument. For the default density only.
         """
@@ -82,9 +82,10 @@ class PoissonGaussian(NoiseModel):
         def slope(v: Array) -> Array:
             return step * self.grad(v, y) + v - u
 
-        # At these ends the slope is negative and positive: the log term pulls down by at most step gain / (2 sigma^2).
+        # The slope is at most 0 at the lower end (the log term adds at most step gain / (2 sigma^2)) and at least 0 at the
+        # upper one, where v >= |y| makes the data term increase.
         pull = step * as_parameter(self.gain, u) / (2 * as_parameter(self.sigma, u) ** 2)
-        low, high = jnp.minimum(u, y) - pull - 1, jnp.maximum(u, y) + 1
+        low, high = jnp.minimum(u, y) - pull, jnp.maximum(u, jnp.abs(y))
 
         def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             middle = 0.5 * (ends[0] + ends[1])
@@ -97,7 +98,7 @@ class PoissonGaussian(NoiseModel):
         return root - slope(root) / curvature
 
     def lipschitz(self, y):
-        """Bound for ``u >= 0``: ``(1 + gain (max(y) - min(y, 0)) / sigma^2)^2 / sigma^2 + gain^2 / (2 sigma^4)``."""
+        """Bound for ``u >= 0``: ``(1 + gain max|y| / sigma^2)^2 / sigma^2 + gain^2 / (2 sigma^4)``."""
         variance = jnp.square(jnp.asarray(self.sigma))
         spread = jnp.max(jnp.abs(y))
         return jnp.max((1 + self.gain * spread / variance) ** 2 / variance + self.gain**2 / (2 * variance**2))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..operators import LinearOperator, Mask
+from ..operators.structure import at_precision_of, conform, precision_of
 from ..types import real
 from .base import NoiseModel
 from .gaussian import Gaussian
@@ -47,31 +48,35 @@ class Likelihood(eqx.Module):
 
     def __init__(self, operator: Callable, noise: NoiseModel, y: Any):
         self.operator, self.noise = operator, noise
-        self.y = jax.tree.map(real, y)
+        self.y = jax.tree.map(_floating, y)
         self.back_projection = None
         if isinstance(operator, LinearOperator):
-            _check_measurement(operator, self.y)
+            self.y = conform(self.y, operator.out_structure, "y")
             if isinstance(noise, Gaussian) and jnp.ndim(noise.sigma) == 0 and operator.gram_spectrum is not None:
                 self.back_projection = operator.H(self.y)
 
     def __call__(self, x: PyTree) -> Array:
         """Potential: ``-log p(y | x)`` without the terms that do not depend on ``x``."""
-        return self.noise.potential(self.operator(x), self.y)
+        u = self.operator(x)
+        return self.noise.potential(u, self._like(u))
 
     def log_prob(self, x: PyTree) -> Array:
         """Normalised ``log p(y | x)``."""
-        return self.noise.log_prob(self.operator(x), self.y)
+        u = self.operator(x)
+        return self.noise.log_prob(u, self._like(u))
 
     def grad(self, x: PyTree) -> PyTree:
         """Gradient of the potential."""
         if self.back_projection is not None:
+            x = conform(x, self.operator.in_structure, "x")
             back = self.back_projection.astype(x.dtype)
             weight = 1 / jnp.asarray(self.noise.sigma, x.real.dtype) ** 2
             return weight.astype(x.dtype) * (self.operator.gram_spectrum.apply(x) - back)
         if isinstance(self.operator, LinearOperator):
-            return self.operator.H(self.noise.grad(self.operator(x), self.y))
+            u = self.operator(x)
+            return self.operator.H(self.noise.grad(u, self._like(u)))
         u, pullback = jax.vjp(self.operator, x)
-        (g,) = pullback(jax.tree.map(jnp.conj, self.noise.grad(u, self.y)))
+        (g,) = pullback(jax.tree.map(jnp.conj, self.noise.grad(u, self._like(u))))
         return jax.tree.map(jnp.conj, g)  # JAX pulls back without conjugation
 
     def score(self, x: PyTree) -> PyTree:
@@ -80,9 +85,10 @@ class Likelihood(eqx.Module):
 
     @property
     def lipschitz(self) -> Array:
-        """Lipschitz constant of ``grad``: ``noise.lipschitz |A|^2``. Linear operators only."""
+        """Lipschitz constant of ``grad``: ``noise.lipschitz |A|^2``, at the precision of ``y``. Linear operators only."""
         self._require_linear("lipschitz")
-        return self.noise.lipschitz(self.y) * self.operator.norm() ** 2
+        precision = precision_of(self.y)
+        return jnp.asarray(self.noise.lipschitz(self.y), precision) * jnp.asarray(self.operator.norm(), precision) ** 2
 
     def prox(self, x: PyTree, step_size: Any) -> PyTree:
         """``argmin_z step_size f(z) + |z - x|^2 / 2``.
@@ -93,12 +99,12 @@ class Likelihood(eqx.Module):
         self._require_linear("prox")
         step_size = real(step_size)
         if isinstance(self.noise, Gaussian):
+            y = at_precision_of(x, self.y)
             if jnp.ndim(self.noise.sigma) == 0:
-                weight = step_size / self.noise.sigma**2
-                return self.operator.prox(x, self.y, weight)
-            whiten = 1 / jnp.broadcast_to(self.noise.sigma, self.y.shape)
-            whitened = Mask(whiten, complex=jnp.iscomplexobj(self.y)) @ self.operator
-            return whitened.prox(x, whitened.outer(self.y), step_size)
+                weight = at_precision_of(x, step_size) / at_precision_of(x, self.noise.sigma) ** 2
+                return self.operator.prox(x, y, weight)
+            whiten = Mask(1 / jnp.broadcast_to(self.noise.sigma, y.shape), complex=jnp.iscomplexobj(y))
+            return (whiten @ self.operator).prox(x, whiten(y), step_size)
         cogram = self.operator.cogram_spectrum
         if cogram is None or cogram.values.size != 1:
             raise ValueError(
@@ -107,16 +113,19 @@ class Likelihood(eqx.Module):
             )
         u = self.operator(x)
         c = jnp.asarray(cogram.values.reshape(()), u.real.dtype)
-        moved = self.noise.prox(u, self.y, c * step_size)
+        moved = self.noise.prox(u, self._like(u), c * at_precision_of(u, step_size))
         return x + self.operator.H((moved - u) / c)
+
+    def _like(self, u: PyTree) -> PyTree:
+        """The measurement at the precision of ``u``, which comes from the image."""
+        return jax.tree.map(lambda a, b: a.astype(b.dtype), self.y, u)
 
     def _require_linear(self, what: str) -> None:
         if not isinstance(self.operator, LinearOperator):
             raise ValueError(f"likelihood: {what} needs a LinearOperator, got {type(self.operator).__name__}")
 
 
-def _check_measurement(operator: LinearOperator, y: PyTree) -> None:
-    expected = jax.tree.map(lambda s: s.shape, operator.out_structure)
-    got = jax.tree.map(jnp.shape, y)
-    if expected != got:
-        raise ValueError(f"y: expected shape {expected} (the operator's output), got {got}")
+def _floating(y: Any) -> Any:
+    """Counts may come as integers."""
+    y = real(y)
+    return y.astype(jnp.result_type(float)) if jnp.issubdtype(jnp.result_type(y), jnp.integer) else y

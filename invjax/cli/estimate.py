@@ -1,0 +1,164 @@
+"""The three computations of ``invjax restore``: the weight, the MAP estimate, the posterior."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from .. import metrics
+from ..chains import sample_chains
+from ..drive import iterate, solve
+from ..likelihoods import Likelihood
+from ..operators.spectrum import RealFourier
+from ..priors import TV
+from ..reducers import Every, Moments, Quantiles
+from ..samplers import MYULA, SKROCK, Moreau, max_step_size, myula_defaults
+from ..solvers import CondatVu, SplitBregman, discrepancy, sure
+from ..sweeps import sweep
+from ..types import Fn
+
+WEIGHTS = np.geomspace(1.0, 200.0, 16).astype(np.float32)
+_SWEEP_STEPS = 60
+_STAGES = 10
+_INNER = 5
+_TRACED_PIXELS = 1024
+
+
+class Choice(NamedTuple):
+    """The sweep over weights: SURE, discrepancy and (with the truth) PSNR per weight, and the weight chosen."""
+
+    weights: np.ndarray
+    sure: np.ndarray
+    discrepancy: np.ndarray
+    psnr: np.ndarray | None
+    chosen: float
+
+
+def map_method(likelihood: Likelihood, lam: Any) -> tuple[Any, TV]:
+    """Solver and prior: split Bregman where operator and circular TV share the Fourier basis, else Condat-Vu."""
+    shape = likelihood.operator.in_structure.shape
+    gram = likelihood.operator.gram_spectrum
+    if gram is not None and isinstance(gram.right, RealFourier):
+        prior = TV(shape, lam, boundary="circular")
+        return SplitBregman(likelihood, prior, 20 * lam), prior  # 1 / 20 is a typical difference of neighbouring pixels
+    prior = TV(shape, lam)
+    return CondatVu(likelihood, prior), prior
+
+
+def choose_weight(
+    key: Array, likelihood: Likelihood, start: Array, truth: Array | None, window: tuple, mesh: Mesh | None
+) -> Choice:
+    """Run all weights as one program; take the one with the smallest SURE, which does not look at the truth."""
+    steps = _SWEEP_STEPS if isinstance(map_method(likelihood, 1.0)[0], SplitBregman) else 3 * _SWEEP_STEPS
+    reference = truth if truth is not None else start[window]
+    score = functools.partial(_score_weight, steps=steps, window=window)
+    risk, misfit, psnr = sweep(score, WEIGHTS, key, likelihood, start, reference, batch_size=1, mesh=mesh)
+    chosen = float(WEIGHTS[int(jnp.argmin(risk))])
+    quality = None if truth is None else np.asarray(psnr)
+    return Choice(WEIGHTS, np.asarray(risk), np.asarray(misfit), quality, chosen)
+
+
+def _score_weight(
+    lam: Array, key: Array, likelihood: Likelihood, start: Array, reference: Array, *, steps: int, window: tuple
+) -> tuple[Array, Array, Array]:
+    def reconstruct(y: Array) -> Array:
+        f = Likelihood(likelihood.operator, likelihood.noise, y)
+        return iterate(map_method(f, lam)[0], start, steps)[0].position
+
+    x = reconstruct(likelihood.y)
+    risk = sure(key, reconstruct, likelihood)
+    return risk, discrepancy(likelihood, x), metrics.psnr(x[window], reference)
+
+
+def map_estimate(likelihood: Likelihood, start: Array, lam: float) -> Any:
+    """The MAP estimate: a ``Solution``."""
+    method, _ = map_method(likelihood, jnp.float32(lam))
+    return solve(method, start, rtol=1e-4, max_steps=2000)
+
+
+class Posterior(NamedTuple):
+    """Pixelwise mean, standard deviation and 5 % and 95 % quantiles, draws of some pixels, status per chain."""
+
+    mean: Array
+    std: Array
+    lower: Array
+    upper: Array
+    draws: Array
+    status: Array
+
+
+def posterior(
+    keys: Array,
+    likelihood: Likelihood,
+    start: Array,
+    lam: float,
+    method: str,
+    num_samples: int,
+    mesh: Mesh | None,
+    on_chunk: Callable,
+    num_chunks: int,
+) -> Posterior:
+    """Langevin chains from the MAP estimate on the posterior with a Moreau-smoothed TV prior."""
+    sampler, burn_in, thinning = sampler_for(method, likelihood, lam, num_samples)
+    pixels = jnp.linspace(0, start.size - 1, min(_TRACED_PIXELS, start.size)).astype(jnp.int32)
+    collect = {
+        "moments": Moments(),
+        "quantiles": Quantiles([0.05, 0.95]),
+        "draws": Every(1, of=Fn(_some_pixels, pixels)),
+    }
+    samples = sample_chains(
+        keys,
+        sampler,
+        start,
+        num_samples,
+        burn_in=burn_in,
+        thinning=thinning,
+        collect=collect,
+        mesh=mesh,
+        num_chunks=num_chunks,
+        on_chunk=on_chunk,
+    )
+    moments, quantiles = samples.collected["moments"], samples.collected["quantiles"].mean(0)
+    # Law of total variance over the chains.
+    variance = moments.variance.mean(0) + moments.mean.var(0)
+    draws = jax.device_put(samples.collected["draws"], jax.devices()[0])
+    return Posterior(moments.mean.mean(0), jnp.sqrt(variance), quantiles[0], quantiles[1], draws, samples.status)
+
+
+def sampler_for(method: str, likelihood: Likelihood, lam: float, num_samples: int) -> tuple[Any, int, int]:
+    """Sampler, burn-in and thinning. Both target the TV posterior with envelope parameter ``1 / L``."""
+    _, prior = map_method(likelihood, jnp.float32(lam))
+    if method == "myula":
+        return MYULA(likelihood, prior, **myula_defaults(likelihood), num_inner=_INNER), 10 * num_samples, 20
+    lipschitz = likelihood.lipschitz
+    step_size = 0.5 * max_step_size(2 * lipschitz, _STAGES)  # L of the likelihood plus 1 / smoothing
+    smooth = Moreau(prior, 1 / lipschitz, _INNER)
+    return SKROCK(likelihood, smooth, step_size, _STAGES), max(10, num_samples // 5), 1
+
+
+@eqx.filter_jit
+def summarise_draws(draws: Array) -> dict[str, Array]:
+    """Median ESS over the traced pixels, 95th percentiles of R-hat and of mcse / sd."""
+    from ..samplers import summarise
+
+    s = summarise(draws)
+    return {"ess_median": s.median_ess, "rhat_p95": s.rhat_95, "mcse_over_sd": s.mcse_over_sd_95}
+
+
+def _some_pixels(state: Any, info: Any, pixels: Array) -> Array:
+    return state.position.reshape(-1)[pixels]
+
+
+def cpu_mesh(count: int) -> Mesh | None:
+    """A mesh over as many devices as divide ``count``, or None for one device."""
+    devices = jax.devices()
+    use = max(d for d in range(1, len(devices) + 1) if count % d == 0)
+    return None if use == 1 else Mesh(np.array(devices[:use]), ("lanes",))
