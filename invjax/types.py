@@ -58,6 +58,8 @@ def require(
     if isinstance(x, jax.core.Tracer) or not (positive or nonnegative or below is not None or at_least is not None):
         return
     value = np.asarray(x)
+    if np.iscomplexobj(value):
+        raise ValueError(f"{name}: expected real values, got {value.dtype}")
     rules = [
         (positive, value > 0, "positive"),
         (nonnegative, value >= 0, "non-negative"),

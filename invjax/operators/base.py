@@ -71,8 +71,9 @@ class LinearOperator(eqx.Module):
 
     @property
     def T(self) -> "LinearOperator":
-        """The plain transpose: ``A.T(y) = conj(A.H(conj(y)))``."""
-        return Transpose(self)
+        """The plain transpose: ``A.T(y) = conj(A.H(conj(y)))``; ``A.H`` where both sides are real."""
+        sides = jax.tree.leaves((self.in_structure, self.out_structure))
+        return Transpose(self) if any(is_complex(s) for s in sides) else self.H
 
     @property
     def gram(self) -> "LinearOperator":

@@ -59,7 +59,7 @@ class Mask(LinearOperator):
         self.mask = mask.astype(jnp.float32) if mask.dtype.kind in "biu" else mask
         shape = mask.shape if shape is None else shape
         self.in_structure = structure(shape, complex or is_complex(self.mask))
-        if jnp.broadcast_shapes(mask.shape, shape) != tuple(shape) or mask.ndim != len(shape):
+        if mask.ndim != len(shape) or any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
             raise ValueError(
                 f"mask: expected a shape that broadcasts to {shape} with {len(shape)} axes, got {mask.shape}"
             )

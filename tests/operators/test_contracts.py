@@ -98,7 +98,7 @@ def test_jit_vmap_grad(name, key):
     batch = jax.tree.map(lambda *a: jnp.stack(a), *xs)
     together = eqx.filter_jit(lambda A, b: jax.vmap(A)(b))(A, batch)
     for i, x in enumerate(xs):
-        np.testing.assert_allclose(vector(jax.tree.map(lambda a: a[i], together)), vector(A(x)), atol=1e-12)
+        np.testing.assert_allclose(vector(jax.tree.map(lambda a, i=i: a[i], together)), vector(A(x)), atol=1e-12)
 
     def energy(x):
         return sum(jnp.sum(jnp.abs(a) ** 2) for a in jax.tree.leaves(A(x))) / 2
@@ -123,7 +123,7 @@ def test_derivative_in_own_arrays(name, key):
     direction = jax.tree.map(lambda a: jax.random.normal(key, a.shape, a.dtype), wide)
     _, slope = jax.jvp(energy, (wide,), (direction,))
     h = 1e-4
-    ends = [energy(jax.tree.map(lambda a, d: a + s * h * d, wide, direction)) for s in (1, -1)]
+    ends = [energy(jax.tree.map(lambda a, d, s=s: a + s * h * d, wide, direction)) for s in (1, -1)]
     np.testing.assert_allclose(
         slope, (ends[0] - ends[1]) / (2 * h), rtol=1e-6
     )  # exact for a quadratic but for rounding
