@@ -232,9 +232,13 @@ def _as_arrays(x: PyTree) -> PyTree:
 
 
 def _chunks(total: int, num_chunks: int) -> list[int]:
+    """Sizes of at most ``num_chunks`` chunks: equal where ``total`` allows it, since every other size compiles again."""
     _require_count(num_chunks, "num_chunks", 1)
-    size = -(-total // num_chunks)
-    return [min(size, total - start) for start in range(0, total, size)] if total > 0 else []
+    if total <= 0:
+        return []
+    equal = max(n for n in range(1, min(num_chunks, total) + 1) if total % n == 0)
+    size = total // equal if 2 * equal >= num_chunks else -(-total // num_chunks)
+    return [min(size, total - start) for start in range(0, total, size)]
 
 
 def _is_reducer(x: Any) -> bool:
