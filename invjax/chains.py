@@ -48,8 +48,12 @@ def sample_chains(
         on_chunk=on_chunk,
         resume=resume,
     )
-    kept = eqx.filter_jit(jax.vmap(lambda t: drive._finalize(collect, t)))(run.trace)
-    return Samples(kept, run.state, run.info, run.status)
+    return Samples(_finalize(collect, run.trace), run.state, run.info, run.status)
+
+
+@eqx.filter_jit
+def _finalize(reducers: PyTree, acc: PyTree) -> PyTree:
+    return jax.vmap(lambda a: drive._finalize(reducers, a))(acc)
 
 
 def _start(key: Any, _: None, shared: tuple, counts: tuple) -> Run:
@@ -58,12 +62,13 @@ def _start(key: Any, _: None, shared: tuple, counts: tuple) -> Run:
 
 
 def _advance(key: Any, run: Run, shared: tuple, counts: tuple) -> Run:
-    return drive._advance(*shared, run, key, None, *counts, None)
+    (method,), (size,) = shared, counts
+    return drive._advance(method, run, key, None, size, None)
 
 
 def _collect(key: Any, run: Run, shared: tuple, counts: tuple) -> Run:
-    method, collect, burn_in = shared
-    return drive._collect(method, run, key, collect, *counts, burn_in)
+    (method, collect, burn_in), (size, thinning) = shared, counts
+    return drive._collect(method, run, key, collect, size, thinning, burn_in)
 
 
 @eqx.filter_jit

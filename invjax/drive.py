@@ -202,7 +202,7 @@ def check(result: Any) -> Any:
 
     ``result`` is a ``Solution``, ``Samples``, the triple of ``iterate``, or a status array.
     """
-    status = getattr(result, "status", result[2] if isinstance(result, tuple) and len(result) == 3 else result)
+    status: Any = getattr(result, "status", result[2] if isinstance(result, tuple) and len(result) == 3 else result)
     if isinstance(status, jax.core.Tracer):
         raise ValueError("result: check needs concrete values; call it outside jit, vmap and grad")
     codes = np.atleast_1d(np.asarray(status))
@@ -278,10 +278,9 @@ def _start(method: Any, x: PyTree, key: PRNGKeyArray | None, reducers: PyTree, n
 
 
 def _require_same(old: Any, new: Any) -> None:
-    if jax.tree.structure(old) != jax.tree.structure(new):
-        raise ValueError(
-            f"step: expected a state of structure {jax.tree.structure(old)}, got {jax.tree.structure(new)}"
-        )
+    trees: tuple[Any, Any] = (jax.tree.structure(old), jax.tree.structure(new))
+    if trees[0] != trees[1]:
+        raise ValueError(f"step: expected a state of structure {trees[0]}, got {trees[1]}")
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
             raise ValueError(

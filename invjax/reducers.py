@@ -92,7 +92,7 @@ class MomentsResult(NamedTuple):
 
     mean: PyTree
     variance: PyTree
-    count: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
 
     @property
     def std(self) -> PyTree:
@@ -150,7 +150,7 @@ class ArgBest(Reducer):
 class _Markers(NamedTuple):
     height: Array  # [5, *shape], marker heights; q[2] is the running quantile
     place: Array  # [5, *shape], marker positions, 1-based
-    count: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count
 
 
 class Quantiles(Reducer):

@@ -51,6 +51,7 @@ def require(
     """
     if not isinstance(x, (jax.Array, np.ndarray, numbers.Number)):
         return
+    x = x if isinstance(x, jax.Array) else np.asarray(x)
     if shape is not None and jnp.shape(x) != tuple(shape):
         raise ValueError(f"{name}: expected shape {tuple(shape)}, got {jnp.shape(x)}")
     if ndim is not None and jnp.ndim(x) not in np.atleast_1d(ndim):
@@ -151,7 +152,8 @@ class Density(Protocol):
 
 def inner(a: PyTree, b: PyTree) -> Array:
     """Real inner product ``Re sum conj(a) b`` over all leaves of two equal pytrees."""
-    return sum(jax.tree.leaves(jax.tree.map(lambda u, v: jnp.vdot(u, v).real, a, b)))
+    products: list[Array] = jax.tree.leaves(jax.tree.map(lambda u, v: jnp.vdot(u, v).real, a, b))
+    return sum(products[1:], products[0])
 
 
 def norm(a: PyTree) -> Array:

@@ -45,4 +45,4 @@ class Gaussian(NoiseModel):
         return (u + weight * y) / (1 + weight)
 
     def lipschitz(self, y):
-        return jnp.max(1 / jnp.square(jnp.asarray(self.sigma)))
+        return jnp.max(1 / as_parameter(self.sigma, y) ** 2)

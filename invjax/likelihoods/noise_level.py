@@ -10,7 +10,8 @@ def noise_level(y: Array, wavelet: str = "db2") -> Array:
     """Standard deviation of white Gaussian noise in a real image ``(H, W, C)``: ``median |d| / 0.6745``.
 
     ``d`` are the diagonal details of the finest level of an orthonormal wavelet transform, where a photograph, above all a
-    blurred one, has little energy. Biased upwards by fine texture. Source: Donoho and Johnstone (1994). Raises ``ValueError`` for complex images or sides below 8 pixels.
+    blurred one, has little energy. Biased upwards by fine texture. Source: Donoho and Johnstone (1994).
+    Raises ``ValueError`` for complex images or sides below 8 pixels.
     """
     if y.ndim != 3 or jnp.iscomplexobj(y) or min(y.shape[:2]) < 8:
         raise ValueError(f"y: expected a real image (H, W, C) with sides of at least 8, got {y.dtype} {y.shape}")

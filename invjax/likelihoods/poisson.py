@@ -63,6 +63,6 @@ class Poisson(NoiseModel):
         return value - background
 
     def lipschitz(self, y):
-        background = jnp.asarray(self.background)
+        gain, background = as_parameter(self.gain, y), as_parameter(self.background, y)
         safe = jnp.where(background > 0, background, 1)
-        return jnp.max(jnp.where(background > 0, jnp.max(y) / (self.gain * safe**2), jnp.inf))
+        return jnp.max(jnp.where(background > 0, jnp.max(y) / (gain * safe**2), jnp.inf))

@@ -19,8 +19,9 @@ class PoissonGaussian(NoiseModel):
 
     By default the density is the heteroscedastic Gaussian ``N(u, v)``, ``v = gain max(u, 0) + sigma^2``, with its log term:
     potential ``sum (u - y)^2 / (2 v) + log(v) / 2``. It has the exact mean and variance and misses the skewness: the error
-    of the log density is of order ``(gain / sigma_y)`` per pixel with ``sigma_y = sqrt(v)``; measured below 0.05 nats within
-    two standard deviations at ten counts and gain = sigma, below 0.02 at a hundred. ``num_terms`` switches to the exact
+    of the log density is of order ``(gain / sigma_y)`` per pixel with ``sigma_y = sqrt(v)``; within two
+    standard deviations, with gain = sigma, it is at most 0.14 nats at ten counts, 0.04 at a hundred and 0.011 at a
+    thousand. ``num_terms`` switches to the exact
     series ``log sum_k P(k; u / gain) N(y; gain k, sigma^2)`` over ``k < num_terms``, which must exceed the largest
     ``max(u, y) / gain`` by about six standard deviations.
     """
@@ -99,6 +100,6 @@ class PoissonGaussian(NoiseModel):
 
     def lipschitz(self, y):
         """Bound for ``u >= 0``: ``(1 + gain max|y| / sigma^2)^2 / sigma^2 + gain^2 / (2 sigma^4)``."""
-        variance = jnp.square(jnp.asarray(self.sigma))
+        gain, variance = as_parameter(self.gain, y), as_parameter(self.sigma, y) ** 2
         spread = jnp.max(jnp.abs(y))
-        return jnp.max((1 + self.gain * spread / variance) ** 2 / variance + self.gain**2 / (2 * variance**2))
+        return jnp.max((1 + gain * spread / variance) ** 2 / variance + gain**2 / (2 * variance**2))

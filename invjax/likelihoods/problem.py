@@ -18,7 +18,7 @@ from .gaussian import Gaussian
 class InverseProblem(eqx.Module):
     """``y = noise(A x)``: ``measure`` simulates it, ``likelihood(y)`` is what solvers and samplers use."""
 
-    operator: Callable
+    operator: Any
     noise: NoiseModel
 
     def measure(self, key: PRNGKeyArray, x: PyTree) -> PyTree:
@@ -41,8 +41,8 @@ class Likelihood(eqx.Module):
     Raises ``ValueError`` when ``y`` does not have the shape of ``A x``.
     """
 
-    operator: Callable
-    noise: NoiseModel
+    operator: Any
+    noise: Any
     y: PyTree
     back_projection: PyTree
 

@@ -62,7 +62,8 @@ class LinearOperator(eqx.Module):
         if self.spectrum is None or self.spectrum.right != inner.left:
             return None
         square = Spectrum(jnp.abs(self.spectrum.values) ** 2, self.spectrum.left, self.spectrum.right)
-        return Spectrum((square @ inner).values, square.left, square.left)
+        product = square @ inner
+        return None if product is None else Spectrum(product.values, square.left, square.left)
 
     @property
     def H(self) -> "LinearOperator":

@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from ..types import Fn, real
 from .base import LinearOperator
 from .spectrum import Pixel, Spectrum
-from .structure import at_precision, at_precision_of, dtype_at, is_complex, precision_of, structure
+from .structure import at_precision, at_precision_of, default_precision, dtype_at, is_complex, precision_of, structure
 
 
 class Identity(LinearOperator):
@@ -129,7 +129,7 @@ def from_function(fn: Callable, in_shape: tuple[int, ...], *arrays: Any, complex
 
 
 def _require_linear(A: FunctionOperator) -> None:
-    precision = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    precision = default_precision()
     x, y = at_precision(A.in_structure, precision), at_precision(A.out_structure, precision)
     try:
         jax.eval_shape(A.adjoint, y)

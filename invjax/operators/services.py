@@ -16,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ..types import inner, real, require
 from ..types import norm as tree_norm
 from . import krylov
-from .structure import at_precision, conform, precision_of, scale
+from .structure import at_precision, conform, default_precision, precision_of, scale
 
 if TYPE_CHECKING:
     from .base import LinearOperator
@@ -39,9 +39,7 @@ def norm(A: LinearOperator) -> Array:
 
 @eqx.filter_jit
 def _lanczos_norm(A: LinearOperator) -> Array:
-    start = random_like(
-        jax.random.key(0), A.in_structure, jnp.float32 if not jax.config.jax_enable_x64 else jnp.float64
-    )
+    start = random_like(jax.random.key(0), A.in_structure, default_precision())
     size = sum(a.size * (1 + jnp.iscomplexobj(a)) for a in jax.tree.leaves(start))
     steps = min(_LANCZOS_STEPS, size)
 
@@ -68,7 +66,8 @@ def random_like(key: PRNGKeyArray, struct: PyTree, precision: Any) -> PyTree:
     """Standard normal arrays of a structure (complex ones have unit variance in total)."""
     leaves, tree = jax.tree.flatten(at_precision(struct, precision))
     keys = jax.random.split(key, len(leaves))
-    return tree.unflatten([jax.random.normal(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)])
+    draws = [jax.random.normal(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, draws)
 
 
 def dense(A: LinearOperator) -> Array:
@@ -88,7 +87,7 @@ def _size(s: jax.ShapeDtypeStruct) -> int:
 
 @eqx.filter_jit
 def _dense(A: LinearOperator) -> Array:
-    precision = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    precision = default_precision()
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), at_precision(A.in_structure, precision))
     flat, unravel = ravel_pytree(zeros)
     columns = jax.vmap(lambda e: ravel_pytree(A.apply(unravel(e)))[0])(jnp.eye(flat.size, dtype=flat.dtype))
@@ -148,7 +147,7 @@ def trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int = 32) -> tuple[A
 
 @eqx.filter_jit
 def _trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int) -> tuple[Array, Array]:
-    precision = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    precision = default_precision()
 
     def one(k: PRNGKeyArray) -> Array:
         z = jax.tree.map(lambda a: jnp.sign(a.real).astype(a.dtype), random_like(k, A.in_structure, precision))

@@ -17,7 +17,7 @@ def structure(shape: tuple[int, ...], complex: bool = False) -> jax.ShapeDtypeSt
     return jax.ShapeDtypeStruct(tuple(int(n) for n in shape), jnp.complex64 if complex else jnp.float32)
 
 
-def is_complex(struct: jax.ShapeDtypeStruct) -> bool:
+def is_complex(struct: Any) -> bool:
     """Whether a structure (or array) is complex."""
     return jnp.issubdtype(struct.dtype, jnp.complexfloating)
 
@@ -32,7 +32,12 @@ def real_dtype(dtype: Any) -> Any:
     return jnp.finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.complexfloating) else dtype
 
 
-def dtype_at(struct: jax.ShapeDtypeStruct, precision: Any) -> Any:
+def default_precision() -> Any:
+    """The widest real dtype that JAX is set to use: float64 with x64 enabled, else float32."""
+    return jnp.finfo(jnp.zeros(()).dtype).dtype
+
+
+def dtype_at(struct: Any, precision: Any) -> Any:
     """The dtype of the kind of ``struct`` and the precision of dtype ``precision``."""
     return complex_dtype(precision) if is_complex(struct) else real_dtype(precision)
 
@@ -57,13 +62,19 @@ def scale(factor: Array, x: PyTree) -> PyTree:
     return jax.tree.map(lambda a: jnp.asarray(factor, a.dtype) * a, x)
 
 
+def same_tree(a: PyTree, b: PyTree) -> bool:
+    """Whether two pytrees have the same structure."""
+    trees: tuple[Any, Any] = (jax.tree.structure(a), jax.tree.structure(b))
+    return trees[0] == trees[1]
+
+
 def conform(x: PyTree, struct: PyTree, name: str) -> PyTree:
     """Check ``x`` against a structure and cast real leaves to complex where the structure is complex.
 
     Raises ``ValueError`` for another pytree, shape, an integer array, or a complex array where a real one is expected.
     """
     x = jax.tree.map(jnp.asarray, x)
-    if jax.tree.structure(x) != jax.tree.structure(struct):
+    if not same_tree(x, struct):
         raise ValueError(f"{name}: expected {jax.tree.structure(struct)}, got {jax.tree.structure(x)}")
     return jax.tree.map(lambda a, s: _conform_leaf(a, s, name), x, struct)
 
