@@ -1,0 +1,152 @@
+"""Contracts that every registered noise model keeps: dtype, jit, vmap, gradients, compile count, lowering."""
+
+import equinox as eqx
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from invjax import InverseProblem, Likelihood
+from invjax import operators as ops
+
+from ..registry import build, strictly
+from .registry import LIKELIHOODS, SHAPE, clean
+
+every = pytest.mark.parametrize("name", LIKELIHOODS)
+has_prox = pytest.mark.parametrize("name", [n for n in LIKELIHOODS if n != "poisson_gaussian_exact"])
+
+
+def pair(name, key, dtype=jnp.float64):
+    """Noise model, clean values and a measurement at the given precision."""
+    noise = build(LIKELIHOODS, name)
+    u = clean(np.random.default_rng(1), name)
+    u = u.astype(jnp.result_type(dtype, u.dtype) if dtype == jnp.float64 else _single(u.dtype))
+    return noise, u, eqx.filter_jit(noise.sample)(key, u)
+
+
+def _single(dtype):
+    return jnp.complex64 if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.float32
+
+
+def views(noise, u, y):
+    """Everything that a noise model computes."""
+    out = [noise.potential(u, y), noise.log_prob(u, y), noise.grad(u, y), noise.score(u, y), noise.lipschitz(y)]
+    return out if getattr(noise, "num_terms", None) else [*out, noise.prox(u, y, 0.3)]
+
+
+@every
+def test_dtype_is_kept_under_strict_promotion(name, key):
+    for dtype in (jnp.float32, jnp.float64):
+        noise, u, y = pair(name, key, dtype)
+        with strictly():
+            assert noise.sample(key, u).dtype == u.dtype == y.dtype
+            out = eqx.filter_eval_shape(views, noise, u, y)
+        expected = [u.real.dtype] * 2 + [u.dtype] * 2
+        assert [a.dtype for a in out[:4]] == expected
+        assert all(a.dtype == u.dtype for a in out[5:])
+
+
+@every
+def test_jit_equals_eager_and_vmap_equals_a_loop(name, key):
+    noise, u, y = pair(name, key)
+    eager = views(noise, u, y)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), eager, eqx.filter_jit(views)(noise, u, y)
+    )
+    us = jnp.stack([u, 1.1 * u])
+    both = eqx.filter_jit(lambda noise: jax.vmap(lambda v: views(noise, v, y))(us))(noise)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-10, atol=1e-12), both, eager)
+
+
+@every
+def test_vmap_over_the_parameters(name, key):
+    noises = [build(LIKELIHOODS, name, seed) for seed in range(2)]
+    _, u, y = pair(name, key)
+    arrays = [eqx.filter(n, eqx.is_array) for n in noises]
+    static = eqx.filter(noises[0], eqx.is_array, inverse=True)
+    batch = jax.tree.map(lambda *a: jnp.stack(a), *arrays)
+    run = jax.jit(jax.vmap(lambda a: eqx.combine(a, static).log_prob(u, y)))
+    np.testing.assert_allclose(run(batch), [n.log_prob(u, y) for n in noises], rtol=1e-12)
+
+
+@every
+def test_derivative_in_the_parameters(name, key):
+    """Learning sigma or gain: the gradient of the normalised log density equals central differences."""
+    noise, u, y = pair(name, key)
+    arrays, static = eqx.partition(noise, eqx.is_array)
+
+    def log_prob(t):
+        return eqx.combine(jax.tree.map(lambda a: a * (1 + t), arrays), static).log_prob(u, y)
+
+    h = 1e-5
+    exact = (log_prob(h) - log_prob(-h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(log_prob)(0.0), exact, rtol=1e-6)
+
+
+@every
+def test_built_twice_compiles_once(name, key):
+    traces = []
+
+    @eqx.filter_jit
+    def run(noise, u, y):
+        traces.append(1)
+        return views(noise, u, y)
+
+    for seed in range(2):
+        _, u, y = pair(name, key)
+        run(build(LIKELIHOODS, name, seed), u, y)
+    assert len(traces) == 1
+
+
+@every
+def test_pytree_round_trip(name, key):
+    noise, u, y = pair(name, key)
+    leaves, tree = jax.tree.flatten(noise)
+    assert tree.unflatten(leaves).potential(u, y) == noise.potential(u, y)
+
+
+@every
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_lowers(name, platform, float32):
+    arrays, static = eqx.partition(build(LIKELIHOODS, name), eqx.is_array)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arrays)
+    u = jax.ShapeDtypeStruct(SHAPE, jnp.complex64 if "complex" in name else jnp.float32)
+
+    def program(arrays, key, u):
+        noise = eqx.combine(arrays, static)
+        return views(noise, u, noise.sample(jax.random.wrap_key_data(key), u))
+
+    exported = jax.export.export(jax.jit(program), platforms=[platform])(
+        shapes, jax.ShapeDtypeStruct((2,), jnp.uint32), u
+    )
+    assert exported.platforms == (platform,)
+
+
+@has_prox
+def test_likelihood_with_identity(name, key):
+    """measure, potential, gradient, prox and log density of the problem are those of the noise model when A = I."""
+    noise, u, _ = pair(name, key)
+    problem = InverseProblem(ops.Identity(SHAPE, complex=jnp.iscomplexobj(u)), noise)
+    y = problem.measure(key, u)
+    np.testing.assert_array_equal(y, noise.sample(key, u))
+    f = problem.likelihood(y)
+    assert isinstance(f, Likelihood)
+    np.testing.assert_allclose(f(u), noise.potential(u, y), rtol=1e-14)
+    np.testing.assert_allclose(f.log_prob(u), noise.log_prob(u, y), rtol=1e-14)
+    np.testing.assert_allclose(f.grad(u), noise.grad(u, y), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(f.score(u), noise.score(u, y), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(f.lipschitz, noise.lipschitz(y), rtol=1e-12)
+    np.testing.assert_allclose(f.prox(u, 0.3), noise.prox(u, y, 0.3), rtol=1e-10)
+
+
+@pytest.mark.parametrize("sigma", [0.5, np.full((4, 3, 1), 0.5)])
+def test_precision_of_the_likelihood_is_that_of_the_image(sigma):
+    from invjax.likelihoods import Gaussian
+
+    y = np.ones((4, 3, 1))  # float64
+    f = Likelihood(ops.Identity((4, 3, 1)), Gaussian(sigma), y)
+    x = jnp.ones((4, 3, 1), jnp.float32)
+    with strictly():
+        assert {f(x).dtype, f.grad(x).dtype, f.prox(x, 0.1).dtype, f.log_prob(x).dtype} == {jnp.dtype("float32")}
+    assert Likelihood(ops.Identity((4, 3, 1)), Gaussian(0.5), y.astype(np.float32)).lipschitz.dtype == jnp.float32
