@@ -15,20 +15,22 @@ from jaxtyping import Array
 
 from .. import metrics
 from ..chains import sample_chains
-from ..drive import iterate, solve
+from ..drive import iterate, sample, solve
 from ..likelihoods import Likelihood
 from ..operators.spectrum import RealFourier
 from ..priors import TV
 from ..reducers import Every, Moments, Quantiles
-from ..samplers import MYULA, SKROCK, Moreau, max_step_size, myula_defaults
+from ..samplers import MYULA, SKROCK, Moreau, max_step_size, myula_defaults, posterior_sure
 from ..solvers import CondatVu, SplitBregman, discrepancy, sure
 from ..sweeps import sweep
 from ..types import Fn
 
 WEIGHTS = np.geomspace(1.0, 200.0, 16).astype(np.float32)
 _SWEEP_STEPS = 60
+_PILOT_FACTORS = np.array([1.0, 1.5, 2.2, 3.3, 5.0, 7.5], np.float32)
+_PILOT_SAMPLES, _PILOT_BURN_IN = 25, 15
 _STAGES = 10
-_INNER = 5
+_INNER = 8  # enough for the prox at the largest weights; at small ones 5 would do
 _TRACED_PIXELS = 1024
 
 
@@ -61,7 +63,7 @@ def choose_weight(
     reference = truth if truth is not None else start[window]
     score = functools.partial(_score_weight, steps=steps, window=window)
     risk, misfit, psnr = sweep(score, WEIGHTS, key, likelihood, start, reference, batch_size=1, mesh=mesh)
-    chosen = float(WEIGHTS[int(jnp.argmin(risk))])
+    chosen = float(WEIGHTS[int(jnp.nanargmin(risk))])
     quality = None if truth is None else np.asarray(psnr)
     return Choice(WEIGHTS, np.asarray(risk), np.asarray(misfit), quality, chosen)
 
@@ -84,6 +86,35 @@ def map_estimate(likelihood: Likelihood, start: Array, lam: float) -> Any:
     return solve(method, start, rtol=1e-4, max_steps=2000)
 
 
+class PilotChoice(NamedTuple):
+    """Short chains over weights for the posterior: SURE of the posterior mean per weight, and the weight chosen."""
+
+    weights: np.ndarray
+    sure: np.ndarray
+    chosen: float
+
+
+def choose_posterior_weight(key: Array, likelihood: Likelihood, start: Array, lam: float) -> PilotChoice:
+    """The weight whose posterior mean has the smallest SURE, at or above that of the MAP estimate.
+
+    The mean of a posterior needs a larger weight than its mode; both are chosen without the truth.
+    """
+    weights = np.float32(lam) * _PILOT_FACTORS
+    risk = sweep(_pilot, weights, key, likelihood, start, batch_size=1, mesh=cpu_mesh(len(weights)))
+    return PilotChoice(weights, np.asarray(risk), float(weights[int(jnp.argmin(risk))]))
+
+
+def _pilot(lam: Array, key: Array, likelihood: Likelihood, start: Array) -> Array:
+    sampler = skrock(likelihood, lam)
+    collect = Moments(of=Fn(_prediction, likelihood.operator))
+    samples = sample(key, sampler, start, _PILOT_SAMPLES, burn_in=_PILOT_BURN_IN, collect=collect)
+    return posterior_sure(likelihood, samples.collected.mean, samples.collected.variance)
+
+
+def _prediction(state: Any, info: Any, operator: Any) -> Array:
+    return operator(state.position)
+
+
 class Posterior(NamedTuple):
     """Pixelwise mean, standard deviation and 5 % and 95 % quantiles, draws of some pixels, status per chain."""
 
@@ -102,16 +133,21 @@ def posterior(
     lam: float,
     method: str,
     num_samples: int,
-    mesh: Mesh | None,
-    on_chunk: Callable,
-    num_chunks: int,
+    *,
+    mesh: Mesh | None = None,
+    num_chunks: int = 1,
+    on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Posterior:
-    """Langevin chains from the MAP estimate on the posterior with a Moreau-smoothed TV prior."""
+    """Langevin chains from the MAP estimate on the posterior with a Moreau-smoothed TV prior.
+
+    ``on_progress`` gets the fraction of the steps that are done, ``num_chunks`` times during collection.
+    """
     sampler, burn_in, thinning = sampler_for(method, likelihood, lam, num_samples)
+    num_steps = burn_in + num_samples * thinning
     pixels = jnp.linspace(0, start.size - 1, min(_TRACED_PIXELS, start.size)).astype(jnp.int32)
     collect = {
         "moments": Moments(),
-        "quantiles": Quantiles([0.05, 0.95]),
+        "quantiles": Quantiles(jnp.array([0.05, 0.95], jnp.float32)),
         "draws": Every(1, of=Fn(_some_pixels, pixels)),
     }
     samples = sample_chains(
@@ -124,7 +160,7 @@ def posterior(
         collect=collect,
         mesh=mesh,
         num_chunks=num_chunks,
-        on_chunk=on_chunk,
+        on_chunk=lambda run: on_progress(int(run.step[0]) / num_steps),
     )
     moments, quantiles = samples.collected["moments"], samples.collected["quantiles"].mean(0)
     # Law of total variance over the chains.
@@ -135,13 +171,18 @@ def posterior(
 
 def sampler_for(method: str, likelihood: Likelihood, lam: float, num_samples: int) -> tuple[Any, int, int]:
     """Sampler, burn-in and thinning. Both target the TV posterior with envelope parameter ``1 / L``."""
-    _, prior = map_method(likelihood, jnp.float32(lam))
     if method == "myula":
+        _, prior = map_method(likelihood, jnp.float32(lam))
         return MYULA(likelihood, prior, **myula_defaults(likelihood), num_inner=_INNER), 10 * num_samples, 20
+    return skrock(likelihood, jnp.float32(lam)), max(10, num_samples // 5), 1
+
+
+def skrock(likelihood: Likelihood, lam: Array) -> SKROCK:
+    """SK-ROCK on the Moreau-smoothed TV posterior, at half its largest stable step."""
+    _, prior = map_method(likelihood, lam)
     lipschitz = likelihood.lipschitz
     step_size = 0.5 * max_step_size(2 * lipschitz, _STAGES)  # L of the likelihood plus 1 / smoothing
-    smooth = Moreau(prior, 1 / lipschitz, _INNER)
-    return SKROCK(likelihood, smooth, step_size, _STAGES), max(10, num_samples // 5), 1
+    return SKROCK(likelihood, Moreau(prior, 1 / lipschitz, _INNER), step_size, _STAGES)
 
 
 @eqx.filter_jit

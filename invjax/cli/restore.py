@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,13 +27,14 @@ if "jax" not in sys.modules:
     use_all_cores()
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import rich.console  # noqa: E402
 import rich.progress  # noqa: E402
 import rich.table  # noqa: E402
 
 from .. import __version__, metrics  # noqa: E402
 from . import estimate, output, problem  # noqa: E402
-from .options import RestoreOptions  # noqa: E402
+from .options import RestoreOptions, Spec  # noqa: E402
 
 _CHUNKS = 20
 _MIN_ESS, _MAX_MCSE = 50.0, 0.15
@@ -39,52 +42,45 @@ _MIN_ESS, _MAX_MCSE = 50.0, 0.15
 
 def run(options: RestoreOptions) -> dict[str, Any]:
     """Do everything ``invjax restore`` does; returns the report."""
-    folder = output.choose_folder(options)
+    output.check_folder(options.output, options.force)
     console = rich.console.Console(stderr=True, quiet=options.quiet or options.json)
     with _compile_clock() as compiled:
         began = time.perf_counter()
         images, report = _restore(options, console)
         report["seconds"] = time.perf_counter() - began
         report["compile_seconds"] = compiled()
-    output.write(folder, images, report)
+    folder = output.write(options.output, options.force, images, report)
     if options.json:
-        print((folder / "report.json").read_text(), end="")
+        print(output.json_text(report), end="")
     elif not options.quiet:
         _print_table(rich.console.Console(), report, folder)
     return report
 
 
 def _restore(options: RestoreOptions, console: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    problem_key, sure_key, chain_key = jax.random.split(jax.random.key(options.seed), 3)
+    problem_key, sure_key, pilot_key, chain_key = jax.random.split(jax.random.key(options.seed), 4)
     p = problem.build(options, problem_key)
-    with _progress(console) as stage:
-        done = stage("weight by SURE", 1)
+    with _progress(console) as bars:
+        with _stage(bars, "weight by SURE"):
+            choice, lam = _weight(options, sure_key, p)
+        with _stage(bars, "MAP estimate"):
+            solution = jax.block_until_ready(estimate.map_estimate(p.likelihood, p.start, lam))
+        pilot = None
         if options.prior.value is None:
-            choice = estimate.choose_weight(
-                sure_key, p.likelihood, p.start, p.truth, p.window, estimate.cpu_mesh(len(estimate.WEIGHTS))
-            )
-            lam = choice.chosen
-        else:
-            choice, lam = None, options.prior.value
-        done()
-        done = stage("MAP estimate", 1)
-        solution = jax.block_until_ready(estimate.map_estimate(p.likelihood, p.start, lam))
-        done()
-        done = stage("posterior chains", None)
-        post = jax.block_until_ready(
-            estimate.posterior(
+            with _stage(bars, "posterior weight"):
+                pilot = estimate.choose_posterior_weight(pilot_key, p.likelihood, solution.position, lam)
+        with _stage(bars, "posterior chains") as on_progress:
+            post = estimate.posterior(
                 jax.random.split(chain_key, options.num_chains),
                 p.likelihood,
                 solution.position,
-                lam,
+                pilot.chosen if pilot else lam,
                 options.method,
                 options.num_samples,
-                estimate.cpu_mesh(options.num_chains),
-                lambda run: (jax.block_until_ready(run), done()),
-                _CHUNKS,
+                mesh=estimate.cpu_mesh(options.num_chains),
+                num_chunks=_CHUNKS,
+                on_progress=on_progress,
             )
-        )
-        done()
     images = {
         "truth": p.truth,
         "measurement": p.measurement,
@@ -94,7 +90,20 @@ def _restore(options: RestoreOptions, console: Any) -> tuple[dict[str, Any], dic
         "lower": post.lower[p.window],
         "upper": post.upper[p.window],
     }
-    return images, _report(options, p, choice, lam, solution, post, images)
+    report = _report(options, p, choice, lam, solution, post, images)
+    report["posterior_weight"] = pilot.chosen if pilot else lam
+    report["posterior_weight_choice"] = (
+        None if pilot is None else {k: [float(v) for v in getattr(pilot, k)] for k in ("weights", "sure")}
+    )
+    return images, report
+
+
+def _weight(options: RestoreOptions, key: Any, p: Any) -> tuple[Any, float]:
+    if options.prior.value is not None:
+        return None, options.prior.value
+    mesh = estimate.cpu_mesh(len(estimate.WEIGHTS))
+    choice = estimate.choose_weight(key, p.likelihood, p.start, p.truth, p.window, mesh)
+    return choice, choice.chosen
 
 
 def _report(options: Any, p: Any, choice: Any, lam: float, solution: Any, post: Any, images: dict) -> dict[str, Any]:
@@ -118,6 +127,7 @@ def _report(options: Any, p: Any, choice: Any, lam: float, solution: Any, post: 
         "shape": list(images["restored"].shape),
         "options": {k: _plain(v) for k, v in dataclasses.asdict(options).items()},
         "command": _command(options),
+        "photo_sha256": None if options.photo is None else hashlib.sha256(options.photo.read_bytes()).hexdigest(),
         "versions": _versions(),
         "device": f"{jax.devices()[0].device_kind} x {len(jax.devices())}",
     }
@@ -150,7 +160,7 @@ def _choice(choice: Any) -> dict[str, Any]:
     values = choice._asdict()
     result: dict[str, Any] = {k: [float(v) for v in values[k]] for k in ("weights", "sure", "discrepancy")}
     if choice.psnr is not None:
-        best = int(choice.psnr.argmax())
+        best = int(np.nanargmax(choice.psnr))
         at = int((choice.weights == choice.chosen).argmax())
         result |= {
             "psnr": [float(v) for v in choice.psnr],
@@ -163,14 +173,14 @@ def _choice(choice: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return value["name"] if value["value"] is None else f"{value['name']}:{value['value']:g}"
+        return str(Spec(**value))
     return str(value) if isinstance(value, pathlib.Path) else value
 
 
 def _command(options: RestoreOptions) -> str:
     parts = ["invjax restore"]
     if options.photo is not None:
-        parts.append(f"'{options.photo}'")
+        parts.append(shlex.quote(str(options.photo.absolute())))
     if options.measured:
         parts.append("--measured")
     for name in ("operator", "noise", "prior", "method", "num_samples", "num_chains", "seed", "size"):
@@ -182,14 +192,15 @@ def _command(options: RestoreOptions) -> str:
 def _versions() -> dict[str, str]:
     import blackjax
     import equinox
-    import numpy
+    import jaxlib
 
     return {
         "invjax": __version__,
         "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
         "equinox": equinox.__version__,
         "blackjax": blackjax.__version__,
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "python": platform.python_version(),
     }
 
@@ -199,9 +210,9 @@ def _compile_clock() -> Iterator[Callable[[], float]]:
     """Seconds that jax spent lowering and compiling since the start of the block."""
     total = [0.0]
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event.endswith(("backend_compile_duration", "jaxpr_to_mlir_module_duration")):
-            total[0] += seconds
+            total[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
@@ -210,35 +221,38 @@ def _compile_clock() -> Iterator[Callable[[], float]]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@contextlib.contextmanager
-def _progress(console: Any) -> Iterator[Callable[[str, int | None], Callable[[], None]]]:
-    """A progress display: ``stage(name, total)`` starts a line and returns what advances it."""
+def _progress(console: Any) -> rich.progress.Progress:
     columns = (
         rich.progress.TextColumn("{task.description:<18}"),
         rich.progress.BarColumn(),
         rich.progress.TimeElapsedColumn(),
     )
-    with rich.progress.Progress(*columns, console=console) as bars:
+    return rich.progress.Progress(*columns, console=console)
 
-        def stage(name: str, total: int | None) -> Callable[[], None]:
-            steps = total if total is not None else _CHUNKS + max(1, _CHUNKS // 5) + 1
-            task = bars.add_task(name, total=steps)
-            return lambda: bars.update(task, advance=1)
 
-        yield stage
+@contextlib.contextmanager
+def _stage(bars: rich.progress.Progress, name: str) -> Iterator[Callable[[float], None]]:
+    """A line of the display, full at the end of the block; yields what shows the fraction done before."""
+    task = bars.add_task(name, total=None)  # a pulse until a fraction is known
+    yield lambda fraction: bars.update(task, total=1.0, completed=fraction)
+    bars.update(task, total=1.0, completed=1.0)
 
 
 def _print_table(console: Any, report: dict[str, Any], folder: Any) -> None:
-    table = rich.table.Table(title="invjax restore", title_justify="left")
-    for name in ("", "PSNR [dB]", "SSIM"):
+    if report["psnr"] is not None:
+        console.print(_quality_table(report))
+    for line in (*_summary(report), f"written to {folder}{os.sep}"):
+        console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)  # a folder may be named [x]
+
+
+def _quality_table(report: dict[str, Any]) -> rich.table.Table:
+    table = rich.table.Table()
+    for name in ("", "PSNR (dB)", "SSIM"):
         table.add_column(name, justify="right" if name else "left")
     for name in ("measurement", "restored", "posterior_mean"):
         psnr, ssim = ((report[m] or {}).get(name) for m in ("psnr", "ssim"))
         table.add_row(name.replace("_", " "), *("-" if v is None else f"{v:.{d}f}" for v, d in ((psnr, 2), (ssim, 3))))
-    console.print(table)
-    for line in _summary(report):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"written to {folder}/", highlight=False, soft_wrap=True)
+    return table
 
 
 def _summary(report: dict[str, Any]) -> Iterator[str]:
@@ -246,6 +260,8 @@ def _summary(report: dict[str, Any]) -> Iterator[str]:
     yield f"weight {report['weight']:.3g}" + (
         "" if choice is None else " (smallest SURE of the sweep, without the truth)"
     )
+    if report["posterior_weight_choice"] is not None:
+        yield f"weight of the posterior {report['posterior_weight']:.3g} (smallest SURE of its mean)"
     if choice is not None and "oracle_psnr" in choice:
         best, got = choice["oracle_psnr"], choice["chosen_psnr"]
         yield f"best weight knowing the truth: {choice['oracle_weight']:.3g}, {best:.2f} dB ({best - got:.2f} dB more)"

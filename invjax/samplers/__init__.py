@@ -7,6 +7,7 @@ from .langevin import LangevinInfo, LangevinState, standard_normal
 from .mala import MALA, MALAInfo, MALAState
 from .moreau import Moreau
 from .myula import MYULA, myula_defaults
+from .parameter_choice import posterior_sure
 from .skrock import SKROCK, max_step_size
 from .target import Posterior
 from .ula import ULA
@@ -51,6 +52,7 @@ __all__ = [
     "mcse",
     "myula_defaults",
     "nuts",
+    "posterior_sure",
     "rhat",
     "standard_normal",
     "summarise",
