@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..likelihoods import Gaussian
 from ..operators import Identity, LinearOperator
+from ..operators.structure import scale
 from ..types import norm, real, require
 
 
@@ -32,6 +34,12 @@ def step_size_or_default(step_size: Any, likelihood: Any) -> Array:
     return step_size
 
 
+def require_white(likelihood: Any) -> None:
+    """Raise ``ValueError`` unless the noise is Gaussian with one standard deviation for all measurements."""
+    if not isinstance(likelihood.noise, Gaussian) or jnp.ndim(likelihood.noise.sigma):
+        raise ValueError(f"likelihood: expected Gaussian noise with a scalar sigma, got {likelihood.noise}")
+
+
 def split(prior: Any, x_structure: Any) -> tuple[Any, LinearOperator]:
     """``(outer, K)`` with ``prior(x) = outer(K x)`` and a closed-form ``outer.prox``: TV splits, others have ``K = I``."""
     if hasattr(prior, "split"):
@@ -42,4 +50,4 @@ def split(prior: Any, x_structure: Any) -> tuple[Any, LinearOperator]:
 def dual_step(outer: Any, v: Array, step_size: Array) -> Array:
     """``prox`` of ``step_size outer*`` at ``v`` by Moreau: ``v - step_size prox_{outer / step_size}(v / step_size)``."""
     step = jnp.asarray(step_size, v.real.dtype)
-    return v - step * outer.prox(v / step, 1 / step)
+    return v - scale(step, outer.prox(scale(1 / step, v), 1 / step))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..operators.structure import scale
 from ..types import inner, real, require
 from .base import Info, change, step_size_or_default
 
@@ -16,7 +17,7 @@ class FISTAState(NamedTuple):
 
     position: PyTree
     extrapolated: PyTree
-    count: Array
+    age: Array
     aux: PyTree
     step_size: Array
 
@@ -64,13 +65,13 @@ class FISTA(eqx.Module):
         """One accelerated step."""
         z, gradient = state.extrapolated, self.likelihood.grad(state.extrapolated)
         step_size = self._backtrack(z, gradient, state) if self.max_backtracks else state.step_size
-        position, aux = self.prior.prox_step(z - step_size * gradient, step_size, state.aux, self.num_inner)
-        count = state.count + 1
+        position, aux = self.prior.prox_step(z - scale(step_size, gradient), step_size, state.aux, self.num_inner)
+        count = state.age + 1
         if self.restart:
             uphill = inner(z - position, position - state.position) > 0
             count = jnp.where(uphill, jnp.ones_like(count), count)
         momentum = (count - 1) / (count + jnp.asarray(self.a, count.dtype))
-        extrapolated = position + momentum * (position - state.position)
+        extrapolated = position + scale(momentum, position - state.position)
         new = FISTAState(position, extrapolated, count, aux, step_size)
         return new, change(position, state.position)
 
@@ -82,7 +83,7 @@ class FISTA(eqx.Module):
 
         def too_long(carry: tuple[Array, Array]) -> Array:
             j, step_size = carry
-            x, _ = prior.prox_step(z - step_size * gradient, step_size, aux, self.num_inner)
+            x, _ = prior.prox_step(z - scale(step_size, gradient), step_size, aux, self.num_inner)
             bound = value + inner(gradient, x - z) + inner(x - z, x - z) / (2 * step_size)
             slack = 10 * jnp.finfo(bound.dtype).eps * jnp.abs(value)
             return (j < self.max_backtracks) & (likelihood(x) > bound + slack)
@@ -92,4 +93,4 @@ class FISTA(eqx.Module):
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """The prox-gradient map."""
-        return self.prior.prox(x - self.step_size * self.likelihood.grad(x), self.step_size)
+        return self.prior.prox(x - scale(self.step_size, self.likelihood.grad(x)), self.step_size)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..operators.structure import scale
 from .base import Info, change, step_size_or_default
 
 
@@ -48,9 +49,9 @@ class GradientDescent(eqx.Module):
         direction, inner = self.grad(state.position), state.transform_state
         if self.transform is not None:
             direction, inner = self.transform.update(direction, inner, state.position)
-        position = jax.tree.map(lambda a, d: a - self.step_size * d, state.position, direction)
+        position = jax.tree.map(jnp.subtract, state.position, scale(self.step_size, direction))
         return GradientState(position, inner), change(position, state.position)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x - step_size grad(x)``: its fixed points are the stationary points, whatever the transformation."""
-        return jax.tree.map(lambda a, d: a - self.step_size * d, x, self.grad(x))
+        return jax.tree.map(jnp.subtract, x, scale(self.step_size, self.grad(x)))

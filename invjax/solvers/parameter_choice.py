@@ -7,14 +7,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from ..likelihoods import Gaussian
 from ..types import inner
+from .base import require_white
 
 
 def discrepancy(likelihood: Any, x: Array) -> Array:
     """``|A x - y|^2 / (m sigma^2)``: Morozov's principle (1966) takes the weight for which it is one.
 
-    It grows with the weight. Needs Gaussian noise; ``m`` counts real numbers (twice the pixels for complex data).
+    It grows with the weight; ``m`` counts real numbers (twice the pixels for complex data). Raises ``ValueError`` for noise
+    that is not Gaussian.
     """
+    if not isinstance(likelihood.noise, Gaussian):
+        raise ValueError(f"likelihood: expected Gaussian noise, got {type(likelihood.noise).__name__}")
     y = likelihood.y
     count = y.size * (2 if jnp.iscomplexobj(y) else 1)
     return 2 * likelihood.noise.potential(likelihood.operator(x), y) / count
@@ -26,11 +31,16 @@ def sure(key: PRNGKeyArray, reconstruct: Callable[[Array], Array], likelihood: A
     ``|A R(y) - y|^2 / m - sigma^2 + (2 sigma^2 / m) div_y (A R)(y)``; the divergence is Hutchinson's estimate
     ``b^T (d A R / d y) b`` with random signs ``b`` and exact forward derivatives, so ``reconstruct(y)`` must be made of
     differentiable steps (``iterate``, or ``solve``). Take the weight that minimises it; use one key for all weights, so that they
-    share the probes. Source: Stein (1981), Ramani, Blu and Unser (2008). Real data with a scalar ``sigma``.
+    share the probes. Source: Stein (1981), Ramani, Blu and Unser (2008). Raises ``ValueError`` for complex data and for
+    noise that is not Gaussian with a scalar ``sigma``.
     """
-    y, sigma = likelihood.y, jnp.asarray(likelihood.noise.sigma, likelihood.y.dtype)
-    if jnp.iscomplexobj(y) or sigma.ndim:
-        raise ValueError(f"likelihood: expected real data and a scalar sigma, got {y.dtype} and sigma {sigma.shape}")
+    y = likelihood.y
+    require_white(likelihood)
+    if jnp.iscomplexobj(y):
+        raise ValueError(f"likelihood: expected real data, got {y.dtype}")
+    if num_probes < 1:
+        raise ValueError(f"num_probes: expected a positive integer, got {num_probes}")
+    sigma = jnp.asarray(likelihood.noise.sigma, y.dtype)
 
     def predict(y: Array) -> Array:
         return likelihood.operator(reconstruct(y))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..operators.structure import scale
 from ..types import real, require
 from .base import Info, change, dual_step, split, step_size_or_default
 
@@ -16,6 +17,16 @@ class PrimalDualState(NamedTuple):
 
     position: PyTree
     dual: PyTree
+
+
+class _DataTerm(NamedTuple):
+    """``u -> noise.potential(u, y)``, with its prox."""
+
+    noise: Any
+    y: Any
+
+    def prox(self, u: Array, step_size: Array) -> Array:
+        return self.noise.prox(u, self.y, step_size)
 
 
 class ChambollePock(eqx.Module):
@@ -67,16 +78,16 @@ class ChambollePock(eqx.Module):
         tau, sigma = self.step_size, self.dual_step_size
         outer, K = split(self.prior, x)
         A = self.likelihood.operator
-        moved = x - tau * K.H(p) - (tau * A.H(q) if self.dualise else 0)
-        if self.dualise:
-            new = moved if self.constraint is None else self.constraint.prox(moved, tau)
-        else:
-            new = self.likelihood.prox(moved, tau)
+        if not self.dualise:
+            new = self.likelihood.prox(x - scale(tau, K.H(p)), tau)
+            p = dual_step(outer, p + scale(sigma, K(2 * new - x)), sigma)
+            return PrimalDualState(new, (p, q))
+        new = x - scale(tau, K.H(p) + A.H(q))
+        if self.constraint is not None:
+            new = self.constraint.prox(new, tau)
         ahead = 2 * new - x
-        p = dual_step(outer, p + sigma * K(ahead), sigma)
-        if self.dualise:
-            v = q + sigma * A(ahead)
-            q = v - sigma * self.likelihood.noise.prox(v / sigma, self.likelihood.y, 1 / sigma)
+        p = dual_step(outer, p + scale(sigma, K(ahead)), sigma)
+        q = dual_step(_DataTerm(self.likelihood.noise, self.likelihood.y), q + scale(sigma, A(ahead)), sigma)
         return PrimalDualState(new, (p, q))
 
 
@@ -121,8 +132,8 @@ class CondatVu(eqx.Module):
         """The primal-dual map on the pair."""
         x, p = state
         outer, K = split(self.prior, x)
-        new = x - self.step_size * (self.likelihood.grad(x) + K.H(p))
+        new = x - scale(self.step_size, self.likelihood.grad(x) + K.H(p))
         if self.constraint is not None:
             new = self.constraint.prox(new, self.step_size)
-        p = dual_step(outer, p + self.dual_step_size * K(2 * new - x), self.dual_step_size)
+        p = dual_step(outer, p + scale(self.dual_step_size, K(2 * new - x)), self.dual_step_size)
         return PrimalDualState(new, p)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 from jaxtyping import Array, PyTree
 
+from ..operators.structure import scale
 from .base import Info, change, step_size_or_default
 
 
@@ -38,10 +39,10 @@ class ProximalGradient(eqx.Module):
     def step(self, state: ProximalGradientState) -> tuple[ProximalGradientState, Info]:
         """One gradient step on f, one prox of g."""
         x = state.position
-        moved = x - self.step_size * self.likelihood.grad(x)
+        moved = x - scale(self.step_size, self.likelihood.grad(x))
         position, aux = self.prior.prox_step(moved, self.step_size, state.aux, self.num_inner)
         return ProximalGradientState(position, aux), change(position, x)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """The prox-gradient map."""
-        return self.prior.prox(x - self.step_size * self.likelihood.grad(x), self.step_size)
+        return self.prior.prox(x - scale(self.step_size, self.likelihood.grad(x)), self.step_size)

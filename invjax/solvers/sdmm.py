@@ -3,29 +3,27 @@
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..operators.structure import scale
 from ..types import real, require
 from .base import Info, change, split
 
 
 class SDMMState(NamedTuple):
-    """Iterate; the split variables' scaled duals for ``v = x`` and ``w = K x``."""
+    """Iterate; the governing variables ``s = v + d_v`` and ``t = w + d_w``: split variable plus scaled dual."""
 
     position: PyTree
-    v: PyTree
-    w: PyTree
-    dual_v: PyTree
-    dual_w: PyTree
+    s: PyTree
+    t: PyTree
 
 
 class SDMM(eqx.Module):
     """``min f(v) + outer(w)`` subject to ``v = x``, ``w = K x``, for a prior ``g(x) = outer(K x)`` (TV: K = differences).
 
-    ``x = (I + rho K^H K)^(-1) (v - d_v + rho K^H (w - d_w))``, ``v = prox_{step f}(x + d_v)``,
-    ``w = prox_{(step / rho) outer}(K x + d_w)``, then ``d_v += x - v``, ``d_w += K x - w``. Every part is closed form when
+    ``v = prox_{step f}(s)``, ``w = prox_{(step / rho) outer}(t)``,
+    ``x = (I + rho K^H K)^(-1) (2 v - s + rho K^H (2 w - t))``, ``s <- s + relaxation (x - v)``,
+    ``t <- t + relaxation (K x - w)``: the scaled duals are ``s - v`` and ``t - w``. Every part is closed form when
     the prox of f and the spectrum of ``K^H K`` are (circular blur, TV), so an iteration costs a few fast transforms and
     there is no inner loop. ``step_size`` and ``rho`` are free positive numbers; ``relaxation`` in (0, 2) over-relaxes.
     Source: Setzer, Steidl and Teuber (2010); Combettes and Pesquet (2011), section 10.6.
@@ -43,28 +41,24 @@ class SDMM(eqx.Module):
         require(self.relaxation, "relaxation", positive=True, below=2.0)
 
     def init(self, x: PyTree, key: Any = None) -> SDMMState:
-        """Start at ``x`` with duals zero."""
+        """Start at ``s = x``, ``t = K x``."""
         _, K = split(self.prior, x)
-        w = K(x)
-        return SDMMState(x, x, w, jnp.zeros_like(x), jax.tree.map(jnp.zeros_like, w))
+        return SDMMState(x, x, K(x))
 
     def step(self, state: SDMMState) -> tuple[SDMMState, Info]:
         """One closed-form round."""
-        outer, K = split(self.prior, state.position)
-        rho, relax = self.rho, self.relaxation
-        target = state.v - state.dual_v + rho * K.H(state.w - state.dual_w)
-        x = K.shifted_solve(target, jnp.asarray(rho, target.real.dtype))
-        over_v = relax * x + (1 - relax) * state.v
-        over_w = relax * K(x) + (1 - relax) * state.w
-        v = self.likelihood.prox(over_v + state.dual_v, self.step_size)
-        w = outer.prox(over_w + state.dual_w, self.step_size / rho)
-        new = SDMMState(x, v, w, state.dual_v + over_v - v, state.dual_w + over_w - w)
-        return new, change(new, state)
+        new = self.fixed_point(state)
+        return new, change((new.s, new.t), (state.s, state.t))
 
     def unknowns(self, state: SDMMState) -> SDMMState:
-        """All five variables."""
+        """All three variables."""
         return state
 
     def fixed_point(self, state: SDMMState) -> SDMMState:
         """One round."""
-        return self.step(state)[0]
+        _, s, t = state
+        outer, K = split(self.prior, s)
+        v = self.likelihood.prox(s, self.step_size)
+        w = outer.prox(t, self.step_size / self.rho)
+        x = K.shifted_solve(2 * v - s + scale(self.rho, K.H(2 * w - t)), self.rho)
+        return SDMMState(x, s + scale(self.relaxation, x - v), t + scale(self.relaxation, K(x) - w))

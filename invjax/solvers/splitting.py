@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..operators.structure import scale
 from ..types import real, require
 from .base import Info, change
 
@@ -73,7 +74,7 @@ class ADMM(eqx.Module):
         """One prox of each term and a dual update."""
         u = self.likelihood.prox(state.position - state.other, self.step_size)
         x, aux = self.prior.prox_step(u + state.other, self.step_size, state.aux, self.num_inner)
-        z = state.other + self.relaxation * (u - x)
+        z = state.other + scale(self.relaxation, u - x)
         return SplittingState(x, z, aux), change((x, z), (state.position, state.other))
 
     def unknowns(self, state: SplittingState) -> tuple[PyTree, PyTree]:
@@ -84,7 +85,7 @@ class ADMM(eqx.Module):
         """One round on (x, z)."""
         u = self.likelihood.prox(pair[0] - pair[1], self.step_size)
         x = self.prior.prox(u + pair[1], self.step_size)
-        return x, pair[1] + self.relaxation * (u - x)
+        return x, pair[1] + scale(self.relaxation, u - x)
 
 
 class DouglasRachford(eqx.Module):
@@ -112,7 +113,7 @@ class DouglasRachford(eqx.Module):
         """One prox of each term, at a point and at its reflection."""
         x, aux = self.prior.prox_step(state.other, self.step_size, state.aux, self.num_inner)
         moved = self.likelihood.prox(2 * x - state.other, self.step_size) - x
-        s = state.other + self.relaxation * moved
+        s = state.other + scale(self.relaxation, moved)
         return SplittingState(x, s, aux), change(s, state.other)
 
     def unknowns(self, state: SplittingState) -> tuple[PyTree, PyTree]:
@@ -122,4 +123,5 @@ class DouglasRachford(eqx.Module):
     def fixed_point(self, pair: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         """One round on (x, s)."""
         x = self.prior.prox(pair[1], self.step_size)
-        return x, pair[1] + self.relaxation * (self.likelihood.prox(2 * x - pair[1], self.step_size) - x)
+        moved = self.likelihood.prox(2 * x - pair[1], self.step_size) - x
+        return x, pair[1] + scale(self.relaxation, moved)

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ..likelihoods import Gaussian, Likelihood
+from ..likelihoods import Gaussian
+from ..operators.structure import at_precision, precision_of
 from ..types import real, require
 
 
-def ridge(likelihood: Likelihood, lam: Any, centre: PyTree | None = None) -> PyTree:
+def ridge(likelihood: Any, lam: Any, centre: PyTree | None = None) -> PyTree:
     """``argmin_x f(x) + lam |x - centre|^2 / 2 = (A^H A / sigma^2 + lam I)^(-1) (A^H y / sigma^2 + lam centre)``.
 
     Closed form when the operator's spectrum is known, else conjugate gradients (lineax); differentiable implicitly. Raises
@@ -20,7 +22,6 @@ def ridge(likelihood: Likelihood, lam: Any, centre: PyTree | None = None) -> PyT
     lam = real(lam)
     require(lam, "lam", positive=True)
     if centre is None:
-        struct = likelihood.operator.in_structure
-        kind = jnp.complex64 if jnp.issubdtype(struct.dtype, jnp.complexfloating) else jnp.float32
-        centre = jnp.zeros(struct.shape, jnp.promote_types(kind, jnp.asarray(likelihood.y).real.dtype))
+        struct = at_precision(likelihood.operator.in_structure, precision_of(likelihood.y))
+        centre = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), struct)
     return likelihood.prox(centre, 1 / lam)

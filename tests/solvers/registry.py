@@ -1,0 +1,94 @@
+"""Every solver on a small problem: one line each, run through all contracts.
+
+``assemble(name, **draw(r, name))`` builds a solver from arrays, so that contracts can batch and differentiate in each of them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from invjax import likelihoods, priors, solvers
+from invjax import operators as ops
+
+IMAGE = (8, 8, 1)
+SIGMA = 0.5
+ADAM = optax.scale_by_adam()  # made once: a transformation is a pair of closures
+
+PRIORS = {
+    "ridge": priors.Tikhonov,
+    "l1": priors.L1,
+    "group": lambda lam: priors.GroupL1(lam, ()),
+    "tv": lambda lam: priors.TV(IMAGE, lam),
+    "tv_circular": lambda lam: priors.TV(IMAGE, lam, boundary="circular"),
+}
+
+
+class Case(NamedTuple):
+    """``make(likelihood, prior, step_size)``, the prior and the data it is tested on."""
+
+    make: Callable
+    prior: str = "l1"
+    data: str = "blur"
+
+
+CASES = {
+    "gradient": Case(solvers.GradientDescent, "ridge"),
+    "gradient_adam": Case(lambda f, g, h: solvers.GradientDescent(f, g, h, ADAM), "ridge"),
+    "proximal_gradient": Case(solvers.ProximalGradient),
+    "proximal_gradient_tv": Case(solvers.ProximalGradient, "tv"),
+    "fista": Case(solvers.FISTA),
+    "fista_restart": Case(lambda f, g, h: solvers.FISTA(f, g, h, restart=True)),
+    "fista_backtracking": Case(lambda f, g, h: solvers.FISTA(f, g, 8 * h, max_backtracks=5)),
+    "fista_complex": Case(solvers.FISTA, data="mri"),
+    "hqs": Case(solvers.HQS),
+    "admm": Case(solvers.ADMM),
+    "douglas_rachford": Case(solvers.DouglasRachford),
+    "sdmm": Case(solvers.SDMM, "tv_circular"),
+    "split_bregman": Case(lambda f, g, h: solvers.SplitBregman(f, g, 1 / h), "tv_circular"),
+    "split_bregman_complex": Case(lambda f, g, h: solvers.SplitBregman(f, g, 1 / h), data="mri"),
+    "chambolle_pock": Case(solvers.ChambollePock, "tv"),
+    "chambolle_pock_dual": Case(
+        lambda f, g, h: solvers.ChambollePock(f, g, h, dualise=True, constraint=priors.NonNegative()), "tv", "poisson"
+    ),
+    "condat_vu": Case(solvers.CondatVu, "tv"),
+    "condat_vu_box": Case(lambda f, g, h: solvers.CondatVu(f, g, h, constraint=priors.Box(0.0, 1.0)), "tv"),
+    "mlem": Case(lambda f, g, h: solvers.MLEM(f), data="poisson"),
+}
+
+
+def draw(r, name):
+    """Arrays of one instance: kernel (or k-space mask), measurement, weight, step size."""
+    x = r.uniform(size=IMAGE)
+    if CASES[name].data == "mri":
+        noise = r.normal(size=IMAGE) + 1j * r.normal(size=IMAGE)
+        mask = r.uniform(0.5, 1, IMAGE)
+        return {"kernel": mask, "y": mask * np.fft.fft2(x, axes=(0, 1)) / 8 + 0.1 * noise, **_scalars(r)}
+    kernel = 0.1 * r.uniform(size=(3, 3))
+    kernel[1, 1] = 1
+    return {"kernel": kernel / kernel.sum(), "y": x + 0.3 * r.uniform(size=IMAGE), **_scalars(r)}
+
+
+def _scalars(r):
+    return {"lam": r.uniform(0.3, 0.6), "step_size": r.uniform(0.15, 0.24)}
+
+
+def assemble(name, kernel, y, lam, step_size, prior=None):
+    """The solver ``name`` on the given arrays, with its own kind of prior or another."""
+    case = CASES[name]
+    operator = ops.single_coil_mri(kernel, IMAGE) if case.data == "mri" else ops.Blur(kernel, IMAGE)
+    noise = likelihoods.Poisson(0.1, 0.05) if case.data == "poisson" else likelihoods.Gaussian(SIGMA)
+    f = likelihoods.InverseProblem(operator, noise).likelihood(y)
+    return case.make(f, PRIORS[prior or case.prior](lam), step_size)
+
+
+SOLVERS = {name: functools.partial(lambda name, r: assemble(name, **draw(r, name)), name) for name in CASES}
+
+
+def start(name, dtype=None):
+    """A positive starting image of the right kind for a registered solver."""
+    x = np.random.default_rng(7).uniform(0.2, 0.8, IMAGE)
+    return jnp.asarray(x + 0.1j if CASES[name].data == "mri" else x, dtype)

@@ -1,0 +1,256 @@
+"""Contracts that every registered solver keeps: jit, vmap, dtype, compile count, lowering, reproducible runs, derivatives."""
+
+import contextlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from invjax import iterate, priors, solve, solvers
+from invjax import operators as ops
+from invjax.drive import Status, check
+
+from ..registry import build, strictly
+from .registry import CASES, IMAGE, SOLVERS, assemble, draw, start
+
+every = pytest.mark.parametrize("name", SOLVERS)
+STEPS = 4
+
+
+def equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def close(a, b, rtol=1e-9):
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=rtol, atol=1e-10), a, b)
+
+
+def arrays(name, seed=0):
+    return jax.tree.map(jnp.asarray, draw(np.random.default_rng(seed), name))
+
+
+class Counted(eqx.Module):
+    """A method that records how often its step is traced."""
+
+    method: Any
+
+    def init(self, x, key=None):
+        return self.method.init(x)
+
+    def step(self, state):
+        TRACES.append(1)
+        return self.method.step(state)
+
+
+TRACES = []
+
+
+@every
+def test_eager_equals_jit_and_pytree_round_trip(name):
+    method, x = build(SOLVERS, name), start(name)
+    state, _, status = iterate(method, x, STEPS)
+    assert status == Status.CONVERGED
+    leaves, tree = jax.tree.flatten(method)
+    equal(iterate(tree.unflatten(leaves), x, STEPS)[0], state)
+    eager = method.init(x)
+    for _ in range(STEPS):
+        eager, info = method.step(eager)
+    close(eager, state)
+    assert info.residual > 0
+
+
+@eqx.filter_jit
+def batched(name, many, x):
+    """All lanes of arrays in one program."""
+
+    def one(lane):
+        state, _, status = iterate(assemble(name, **lane), x, STEPS)
+        return state, status
+
+    return jax.vmap(one)(many)
+
+
+@every
+def test_vmap_equals_loop_and_a_bad_lane_stays_alone(name):
+    lanes, x = [arrays(name, seed) for seed in range(3)], start(name)  # other kernels, data, weights and steps
+    many = jax.tree.map(lambda *a: jnp.stack(a), *lanes)
+    states, status = batched(name, many, x)
+    assert jnp.all(status == Status.CONVERGED)
+    for i, lane in enumerate(lanes):
+        close(jax.tree.map(lambda a, i=i: a[i], states), iterate(assemble(name, **lane), x, STEPS)[0])
+    broken, status = batched(name, many | {"y": many["y"].at[1, 2, 3].set(jnp.nan)}, x)
+    np.testing.assert_array_equal(status, [Status.CONVERGED, Status.NON_FINITE, Status.CONVERGED])
+    with pytest.raises(RuntimeError, match="1"):
+        check(status)
+    kept = np.array([0, 2])
+    equal(jax.tree.map(lambda a: a[kept], broken), jax.tree.map(lambda a: a[kept], states))
+    assert jnp.all(jnp.isfinite(broken.position))
+
+
+@every
+def test_built_twice_compiles_once(name):
+    x = start(name)
+    runs = (lambda m: iterate(m, x, STEPS), lambda m: solve(m, x, max_steps=STEPS))
+    for run in runs:
+        before = len(TRACES)
+        run(Counted(build(SOLVERS, name, 0)))
+        traced = len(TRACES)
+        run(Counted(build(SOLVERS, name, 1)))
+        assert len(TRACES) == traced > before
+
+
+@every
+def test_float32_is_kept(name):
+    given = draw(np.random.default_rng(0), name)
+    given["y"] = given["y"].astype(_single(given["y"]))
+    method, x = assemble(name, **jax.tree.map(jnp.asarray, given)), start(name)
+    x = x.astype(_single(x))
+    with strictly() if name != "gradient_adam" else contextlib.nullcontext():  # optax promotes inside
+        state = jax.eval_shape(method.init, x)
+        after, info = jax.eval_shape(method.step, state)
+        unknowns = method.unknowns(state) if hasattr(method, "unknowns") else state.position
+        image = jax.eval_shape(method.fixed_point, unknowns)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), unknowns) == jax.tree.map(lambda a: (a.shape, a.dtype), image)
+    allowed = {jnp.dtype(d) for d in (jnp.float32, jnp.complex64, jnp.int32)}
+    assert {a.dtype for a in jax.tree.leaves((state, after, info))} <= allowed
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), after)
+
+
+def _single(a):
+    return np.complex64 if np.iscomplexobj(a) else np.float32
+
+
+@every
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_lowers(name, platform, float32):
+    method = assemble(name, **jax.tree.map(jnp.asarray, draw(np.random.default_rng(0), name)))
+    leaves, static = eqx.partition(method, eqx.is_array)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), leaves)
+
+    def program(leaves, x):
+        method = eqx.combine(leaves, static)
+        return method.step(method.init(x))
+
+    x = start(name)
+    exported = jax.export.export(jax.jit(program), platforms=[platform])(shapes, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    assert exported.platforms == (platform,)
+
+
+@pytest.mark.parametrize("name", ["fista_backtracking", "admm", "sdmm", "chambolle_pock_dual", "proximal_gradient_tv"])
+def test_whole_chunked_and_resumed_runs_are_identical(name):
+    method, x = build(SOLVERS, name), start(name)
+    whole, runs = iterate(method, x, STEPS), []
+    chunked = iterate(method, x, STEPS, num_chunks=2, on_chunk=runs.append)
+    resumed = iterate(method, x, STEPS, resume=runs[0])
+    equal(whole[0], chunked[0])
+    equal(whole[0], resumed[0])
+
+
+DIRECTIONS = ("lam", "y", "kernel")
+
+
+def derivatives(name, prior, unrolled_steps, max_steps):
+    """Slopes of a linear functional of the solution along lam, y and the operator's array: implicit and unrolled."""
+    given, x = arrays(name), start(name)
+    r = np.random.default_rng(5)
+    weights = jnp.asarray(r.normal(size=IMAGE))
+    moves = {n: jnp.asarray(r.normal(size=given[n].shape)).astype(given[n].dtype) for n in DIRECTIONS}
+
+    def value(position):
+        return jnp.sum(weights * position.real)
+
+    def implicit(some):
+        return value(solve(assemble(name, **given | some, prior=prior), x, rtol=1e-12, max_steps=max_steps).position)
+
+    def unrolled(some):
+        return value(iterate(assemble(name, **given | some, prior=prior), x, unrolled_steps)[0].position)
+
+    some = {n: given[n] for n in DIRECTIONS}
+    slopes = jax.jit(jax.grad(implicit))(some)
+    by_grad = [jnp.sum(slopes[n] * moves[n]).real for n in DIRECTIONS]  # JAX's gradient pairs without conjugation
+    only = [{n: moves[n] if n == m else jnp.zeros_like(given[n]) for n in DIRECTIONS} for m in DIRECTIONS]
+    many = jax.tree.map(lambda *a: jnp.stack(a), *only)
+    by_steps = jax.jit(jax.vmap(lambda d: jax.jvp(unrolled, (some,), (d,))[1]))(many)
+    return np.array(by_grad), np.array(by_steps)
+
+
+SMOOTH = {"gradient": "ridge", "gradient_adam": "ridge", "mlem": None}
+OTHERS = ("proximal_gradient_tv", "condat_vu_box", "chambolle_pock_dual", "fista_restart", "fista_backtracking")
+SINGLE = [n for n in CASES if n not in OTHERS]  # the others have the fixed-point map of one of these
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_implicit_derivative_equals_unrolled(name):
+    by_grad, by_steps = derivatives(name, SMOOTH.get(name, "group"), 2000 if name == "mlem" else 400, 4000)
+    np.testing.assert_allclose(by_grad, by_steps, rtol=1e-4, atol=1e-7)
+    assert abs(by_grad[1]) > 1e-2
+    assert name == "mlem" or abs(by_grad[0]) > 1e-2
+    assert abs(by_grad[2]) > 1e-2
+
+
+class Halving(eqx.Module):
+    """A method without ``fixed_point``."""
+
+    scale: jax.Array
+
+    def init(self, x, key=None):
+        return solvers.gradient.GradientState(x, ())
+
+    def step(self, state):
+        new = state.position * self.scale
+        return solvers.gradient.GradientState(new, ()), solvers.base.Info(jnp.abs(new))
+
+
+def test_a_method_without_fixed_point_is_not_differentiable():
+    def value(scale):
+        return solve(Halving(scale), jnp.ones(())).position
+
+    assert value(jnp.asarray(0.5)) < 1e-5
+    with pytest.raises(ValueError, match="Halving has no fixed_point"):
+        jax.grad(value)(jnp.asarray(0.5))
+
+
+@pytest.mark.parametrize("name", ["fista", "admm", "douglas_rachford"])
+def test_sixteen_weights_in_one_program_equal_sixteen_runs(name):
+    given, x, before = arrays(name), start(name), len(TRACES)
+    lams = jnp.geomspace(0.02, 2.0, 16)
+
+    @eqx.filter_jit
+    def run(lams, given):
+        def one(lam):
+            TRACES.append(1)
+            return solve(assemble(name, **given | {"lam": lam}), x, rtol=1e-9, max_steps=4000)
+
+        return jax.vmap(one)(lams)
+
+    together = run(lams, given)
+    run(2 * lams, given)
+    assert len(TRACES) == before + 1
+    assert len(set(np.asarray(together.num_steps))) > 4  # lanes stop on their own
+    for i, lam in enumerate(lams):
+        alone = solve(assemble(name, **given | {"lam": lam}), x, rtol=1e-9, max_steps=4000)
+        np.testing.assert_allclose(together.position[i], alone.position, atol=1e-6)
+        assert together.status[i] == alone.status == Status.CONVERGED
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "anisotropic"])
+@pytest.mark.parametrize("channels", ["joint", "separate"])
+@pytest.mark.parametrize("complex", [False, True])
+def test_split_of_total_variation(kind, channels, complex, key):
+    for boundary in ("neumann", "circular"):
+        g = priors.TV((4, 5, 3), 0.7, kind, channels, boundary=boundary, complex=complex)
+        x = jax.random.normal(key, (4, 5, 3), jnp.complex128 if complex else jnp.float64)
+        outer, K = g.split()
+        assert isinstance(outer, priors.GroupL1)
+        np.testing.assert_allclose(outer(K(x)), g(x), rtol=1e-12)
+        assert isinstance(K, ops.FiniteDifferences)
+        w = outer.prox(K(x), 0.3)  # optimal: 0.3 outer(w) + |w - Kx|^2 / 2 grows in every direction
+        best = 0.3 * outer(w) + jnp.sum(jnp.abs(w - K(x)) ** 2) / 2
+        for k in jax.random.split(key, 3):
+            u = w + 0.1 * jax.random.normal(k, w.shape, w.dtype)
+            gap = 0.3 * outer(u) + jnp.sum(jnp.abs(u - K(x)) ** 2) / 2 - best
+            assert gap >= jnp.sum(jnp.abs(u - w) ** 2) / 2 - 1e-12
