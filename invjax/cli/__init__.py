@@ -1,8 +1,13 @@
 """The command ``invjax``. Arguments are parsed, and ``--help`` answered, before jax is imported."""
 
+import sys
+
 
 def main() -> None:
-    """Entry point of the ``invjax`` script."""
-    from .app import app
+    """Entry point of the ``invjax`` script: exit code 0, 2 for an impossible request, 130 for Ctrl-C."""
+    try:
+        from .app import command_line
 
-    app()
+        sys.exit(command_line(sys.argv[1:]))
+    except KeyboardInterrupt:  # pressed before or after the command itself, which has its own answer
+        sys.exit(130)

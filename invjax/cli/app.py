@@ -3,44 +3,98 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from .options import METHODS, NOISES, OPERATORS, PRIORS, OptionError, RestoreOptions, check_operator, parse_spec
+from .. import __version__
+from .options import (
+    METHODS,
+    NOISES,
+    OPERATORS,
+    PRIORS,
+    OptionError,
+    RestoreOptions,
+    check_operator,
+    check_range,
+    parse_spec,
+)
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-@app.callback()
-def _root() -> None:
+def command_line(arguments: Sequence[str]) -> int:
+    """Run ``invjax`` with these arguments; returns the exit code. Every refusal is one line on stderr."""
+    command = typer.main.get_command(app)
+    try:
+        return command.main(list(arguments), prog_name="invjax", standalone_mode=False) or 0
+    except typer.Abort:  # Ctrl-C outside of a command
+        return _say("interrupted", 130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # how click reports what it cannot parse
+            raise
+        return _say(f"{error.format_message()} (see invjax --help)", 2)
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo("invjax: " + " ".join(message.splitlines()), err=True)
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"invjax {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Inverse problems in JAX: restore a photograph with its uncertainty."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
 def restore(
-    photo: Annotated[pathlib.Path | None, typer.Argument(help="Image file; without it a shipped photograph.")] = None,
+    photo: Annotated[
+        pathlib.Path | None,
+        typer.Argument(metavar="[PHOTO]", show_default=False, help="Image file; without it a shipped photograph."),
+    ] = None,
     measured: Annotated[bool, typer.Option("--measured", help="The image is already degraded: restore it.")] = False,
     operator: Annotated[
         str, typer.Option(help="blur:SIGMA, uniform:SIZE, downsample:FACTOR, inpaint:KEPT, denoise.")
     ] = "blur:1.6",
-    noise: Annotated[str | None, typer.Option(help="gaussian:SIGMA; with --measured estimated when not given.")] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(help="gaussian:SIGMA [default: gaussian:0.02; with --measured estimated].", show_default=False),
+    ] = None,
     prior: Annotated[str, typer.Option(help="tv, or tv:WEIGHT to fix the weight.")] = "tv",
     method: Annotated[str, typer.Option(help=f"Sampler: {', '.join(METHODS)}.")] = "skrock",
     num_samples: Annotated[int, typer.Option(help="Posterior samples per chain.")] = 150,
     num_chains: Annotated[int, typer.Option(help="Chains (at least 2).")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     size: Annotated[
-        int | None, typer.Option(help="Longest side in pixels [default: 256; with --measured as it is].")
+        int | None,
+        typer.Option(help="Shrink the longest side to this many pixels [default: 256; with --measured as it is]."),
     ] = None,
     output: Annotated[pathlib.Path | None, typer.Option(help="Folder to write [default: a new restored-N].")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the files of an earlier run in the folder.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print report.json instead of the table.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print report.json and nothing else.")] = False,
 ) -> None:
-    """Restore a photograph: MAP estimate with total variation, posterior mean and pixelwise uncertainty."""
+    """Restore a photograph: MAP estimate with total variation, posterior mean and pixelwise uncertainty.
+
+    A clean photograph is first degraded by --operator and --noise, and the restorations are compared with it. With
+    --measured the image is the measurement, --operator is what degraded it, and its unknown border is restored too.
+    """
     try:
         options = _checked(
             RestoreOptions(
@@ -64,27 +118,28 @@ def restore(
 
         run(options)
     except (OptionError, OSError) as error:
-        typer.echo(f"invjax: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(_say(str(error), 2)) from None
     except KeyboardInterrupt:
-        typer.echo("invjax: interrupted, nothing was written", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(_say("interrupted", 130)) from None
+    except Exception as error:
+        if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
+            raise
+        raise typer.Exit(_say("out of memory; give a smaller --size", 2)) from None
 
 
 def _checked(options: RestoreOptions) -> RestoreOptions:
     check_operator(options.operator, options.measured)
     if options.method not in METHODS:
         raise OptionError(f"--method: expected one of {', '.join(METHODS)}, got {options.method!r}")
-    for name, value, least in (
-        ("--num-samples", options.num_samples, 8),
-        ("--num-chains", options.num_chains, 2),
-        ("--seed", options.seed, 0),
-        ("--size", options.size, 16),
-    ):
-        if value is not None and value < least:
-            raise OptionError(f"{name}: expected at least {least}, got {value}")
-    if options.measured and options.photo is None:
+    check_range("--num-samples", options.num_samples, 8, 100_000)
+    check_range("--num-chains", options.num_chains, 2, 100)
+    check_range("--seed", options.seed, 0, 2**32 - 1)
+    check_range("--size", options.size, 16, 8192)
+    photo = options.photo
+    if options.measured and photo is None:
         raise OptionError("--measured: expected PHOTO, the image to restore")
-    if options.photo is not None and not options.photo.is_file():
-        raise OptionError(f"{options.photo}: no such image file")
+    if photo is not None and photo.is_dir():
+        raise OptionError(f"{photo}: expected an image file, got a folder")
+    if photo is not None and not photo.is_file():
+        raise OptionError(f"{photo}: no such file")
     return options

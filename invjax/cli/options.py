@@ -5,11 +5,30 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
-OPERATORS = {"blur": 1.6, "uniform": 9.0, "downsample": 2.0, "inpaint": 0.5, "denoise": None}
-NOISES = {"gaussian": 0.02}
-PRIORS = {"tv": None}
+
+class Number(NamedTuple):
+    """What may follow the colon: the value where nothing does (None: no number), and the smallest and largest one."""
+
+    default: float | None
+    least: float = 0.0
+    most: float = math.inf
+
+
+OPERATORS = {
+    "blur": Number(1.6, 0.01, 1000),
+    "uniform": Number(9, 1, 1000),
+    "downsample": Number(2, 1, 1000),
+    "inpaint": Number(0.5, 0.001, 0.999),
+    "denoise": Number(None),
+}
+NOISES = {"gaussian": Number(0.02, 1e-4, 10)}
+PRIORS = {"tv": Number(None, 1e-3, 1e5)}
 METHODS = ("skrock", "myula")
+_WHOLE = ("uniform", "downsample")
+_BARE = ("denoise",)
 
 
 class OptionError(ValueError):
@@ -18,13 +37,20 @@ class OptionError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A name and its number: ``blur:1.6``."""
+    """A name and its number: ``blur:1.6``. The text form loses no digit, so that it can be given again."""
 
     name: str
     value: float | None
 
+    @property
+    def number(self) -> float:
+        """The value, where there is one."""
+        if self.value is None:
+            raise OptionError(f"expected a number after {self.name}:, got none")
+        return self.value
+
     def __str__(self) -> str:
-        return self.name if self.value is None else f"{self.name}:{self.value:g}"
+        return self.name if self.value is None else f"{self.name}:{repr(self.value).removesuffix('.0')}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,30 +73,34 @@ class RestoreOptions:
     json: bool
 
 
-def parse_spec(text: str, known: dict[str, float | None], option: str) -> Spec:
-    """``NAME`` or ``NAME:NUMBER``; the number defaults to that in ``known`` and must be positive and finite."""
+def parse_spec(text: str, known: Mapping[str, Number], option: str) -> Spec:
+    """``NAME`` or ``NAME:NUMBER``; the number has the default and the bounds in ``known``."""
     name, colon, number = text.partition(":")
     if name not in known:
         raise OptionError(f"{option}: expected one of {', '.join(known)}, got {name!r}")
+    default, least, most = known[name]
     if not colon:
-        return Spec(name, known[name])
-    if name == "denoise":
-        raise OptionError(f"{option}: denoise takes no number, got {number!r}")
+        return Spec(name, default)
+    if name in _BARE:
+        raise OptionError(f"{option}: {name} takes no number, got {number!r}")
     try:
         value = float(number)
     except ValueError:
         raise OptionError(f"{option}: expected a number after {name}:, got {number!r}") from None
-    if not (math.isfinite(value) and value > 0):
-        raise OptionError(f"{option}: expected a positive number after {name}:, got {number}")
+    if not least <= value <= most:  # refuses NaN too
+        raise OptionError(f"{option}: expected a number from {least:g} to {most:g} after {name}:, got {number}")
     return Spec(name, value)
 
 
 def check_operator(spec: Spec, measured: bool) -> None:
-    """Rules that tie the number of an operator to its meaning."""
-    value = spec.value
-    if spec.name in ("uniform", "downsample") and value != int(value or 0):
-        raise OptionError(f"--operator: expected a whole number after {spec.name}:, got {value:g}")
-    if spec.name == "inpaint" and not 0 < (value or 0) < 1:
-        raise OptionError(f"--operator: expected a kept fraction between 0 and 1 after inpaint:, got {value:g}")
+    """Rules that tie an operator to its number and to ``--measured``."""
+    if spec.name in _WHOLE and spec.value is not None and spec.value != int(spec.value):
+        raise OptionError(f"--operator: expected a whole number after {spec.name}:, got {spec.value:g}")
     if spec.name == "inpaint" and measured:
         raise OptionError("--operator: inpaint needs to know which pixels were kept, so it cannot go with --measured")
+
+
+def check_range(option: str, value: int | None, least: int, most: int) -> None:
+    """Refuse a count outside its bounds."""
+    if value is not None and not least <= value <= most:
+        raise OptionError(f"{option}: expected a whole number from {least} to {most}, got {value}")

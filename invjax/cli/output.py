@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
-import tempfile
+import signal
+import threading
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,7 @@ import numpy as np
 from ..data import save_image
 from ..data.files import write_bytes
 from ..plots import panel, save_figure, uncertainty
-from .options import OptionError, RestoreOptions
+from .options import OptionError
 
 FILES = (
     "measurement.png",
@@ -27,43 +31,99 @@ FILES = (
 )
 
 
-def choose_folder(options: RestoreOptions) -> pathlib.Path:
-    """The folder to write. Raises ``OptionError`` when it holds an earlier run, or is no folder, before anything is computed."""
-    if options.output is None:
-        n = 0
-        while (folder := pathlib.Path(f"restored-{n}")).exists():
-            n += 1
-        return folder
-    folder = options.output
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"--output: {folder} is a file; expected a folder")
-    taken = [name for name in FILES if (folder / name).exists()]
-    if taken and not options.force:
-        raise OptionError(f"--output: {folder} already holds {', '.join(taken)}; add --force to overwrite")
-    if not folder.absolute().parent.is_dir():
-        raise OptionError(f"--output: the folder {folder.absolute().parent} does not exist")
+def check_folder(wanted: pathlib.Path | None, force: bool) -> None:
+    """Raise ``OptionError`` or ``OSError`` when the results could not be written, before anything is computed."""
+    folder = _target(wanted, force)
+    with _temporary_folder(folder):
+        pass
+
+
+def write(wanted: pathlib.Path | None, force: bool, images: dict[str, Any], report: dict[str, Any]) -> pathlib.Path:
+    """Write all files to a temporary folder, then move them in; an interruption leaves nothing behind. Returns the folder."""
+    with _temporary_folder(_target(wanted, force)) as temporary:
+        _write_files(temporary, images, report)
+        with _uninterrupted():
+            # Once more, since another run may have written there in the meantime.
+            folder = _target(wanted, force)
+            if folder.exists():
+                for name in FILES:
+                    os.replace(temporary / name, folder / name)
+            else:
+                temporary.rename(folder)
     return folder
 
 
-def write(folder: pathlib.Path, images: dict[str, Any], report: dict[str, Any]) -> None:
-    """Write all files to a temporary folder beside ``folder``, then move them in; an interruption leaves nothing behind."""
-    parent = folder.absolute().parent
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=parent))
+def json_text(report: dict[str, Any]) -> str:
+    """The report as JSON, where NaN and infinity, which JSON does not know, are null."""
+    return json.dumps(_finite(report), indent=2, allow_nan=False) + "\n"
+
+
+def _target(wanted: pathlib.Path | None, force: bool) -> pathlib.Path:
+    """The folder to write: existing or to be created."""
+    if wanted is None:
+        n = 0
+        while os.path.lexists(f"restored-{n}"):
+            n += 1
+        return pathlib.Path(f"restored-{n}")
+    if os.path.lexists(wanted) and not wanted.is_dir():
+        raise OptionError(f"--output: {wanted} is a file; expected a folder")
+    if not (parent := wanted.absolute().parent).is_dir():
+        raise OptionError(f"--output: the folder {parent} does not exist")
+    taken = [name for name in FILES if os.path.lexists(wanted / name)]
+    if taken and not force:
+        raise OptionError(f"--output: {wanted} already holds {', '.join(taken)}; add --force to overwrite")
+    if folders := [name for name in taken if (wanted / name).is_dir()]:
+        raise OptionError(f"--output: {wanted / folders[0]} is a folder; expected a file")
+    return wanted
+
+
+@contextlib.contextmanager
+def _temporary_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Inside ``folder`` where that exists (it may be a file system of its own), else beside it; removed at the end."""
+    temporary = (folder if folder.is_dir() else folder.absolute().parent) / f".invjax-{uuid.uuid4().hex}"
     try:
-        arrays = {name: np.asarray(a) for name, a in images.items() if a is not None}
-        for name in ("measurement", "restored", "posterior_mean"):
-            save_image(temporary / f"{name}.png", arrays[name])
-        save_figure(temporary / "uncertainty.png", _uncertainty(arrays))
-        save_figure(temporary / "panel.png", _panel(arrays, report))
-        np.savez_compressed(temporary / "result.npz", **arrays)
-        write_bytes(temporary / "report.json", (json.dumps(report, indent=2) + "\n").encode())
-        if not folder.exists():
-            temporary.rename(folder)
-            return
-        for name in FILES:
-            os.replace(temporary / name, folder / name)
+        try:
+            temporary.mkdir()
+        except OSError as error:
+            raise OptionError(f"--output: cannot write to {temporary.parent}: {error.strerror}") from None
+        yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with _uninterrupted():
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _write_files(folder: pathlib.Path, images: dict[str, Any], report: dict[str, Any]) -> None:
+    arrays: dict[str, Any] = {name: np.asarray(a) for name, a in images.items() if a is not None}
+    for name in ("measurement", "restored", "posterior_mean"):
+        save_image(folder / f"{name}.png", arrays[name])
+    save_figure(folder / "uncertainty.png", _uncertainty(arrays))
+    save_figure(folder / "panel.png", _panel(arrays, report))
+    np.savez_compressed(folder / "result.npz", **arrays)
+    write_bytes(folder / "report.json", json_text(report).encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _uncertainty(arrays: dict[str, np.ndarray]) -> Any:
@@ -83,9 +143,16 @@ def _panel(arrays: dict[str, np.ndarray], report: dict[str, Any]) -> Any:
         for name, value in (report["psnr"] or {}).items()
         if value is not None and names[name] in shown
     }
-    # Standard deviations are small: stretched so that the largest 1 % is white.
-    std = np.sqrt(np.mean(arrays["posterior_std"] ** 2, axis=-1, keepdims=True))
+    # Standard deviations are small: stretched so that the largest 1 % is white. The errors are on their scale.
+    std = _over_channels(arrays["posterior_std"])
     top = max(float(np.quantile(std, 0.99)), 1e-12)
-    shown["uncertainty"] = std / top
-    lines["uncertainty"] = f"white: std {top:.3f}"
-    return panel(shown, metrics=lines, columns=3)
+    maps = {"standard deviation": std}
+    if "truth" in arrays:
+        maps["error of the mean"] = _over_channels(arrays["posterior_mean"] - arrays["truth"])
+    shown |= {title: values / top for title, values in maps.items()}
+    lines |= dict.fromkeys(maps, f"white from {top:.3f}")
+    return panel(shown, metrics=lines, columns=4 if len(shown) == 4 else 3)
+
+
+def _over_channels(values: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.mean(values**2, axis=-1, keepdims=True))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +17,12 @@ from jaxtyping import Array
 from ..data import load_image, photograph
 from ..likelihoods import Gaussian, InverseProblem, Likelihood, noise_level
 from ..operators import Blur, Identity, LinearOperator, Mask, downsampling, gaussian_kernel, uniform_kernel
-from .options import OptionError, RestoreOptions
+from .options import NOISES, OptionError, RestoreOptions, Spec
 
 _DEFAULT_SIZE = 256
 _SMALLEST = 16
+_FEW, _MANY = 4_000_000, 100_000_000  # values restored: at most without --size, and at most
+_BYTES = 400  # memory per value: some thirty float32 images in each of two chains, and the solver
 
 
 class Problem(NamedTuple):
@@ -25,7 +32,7 @@ class Problem(NamedTuple):
     measurement: Array
     likelihood: Likelihood
     start: Array
-    window: tuple[slice, slice]
+    window: tuple[slice, ...]
     sigma_estimated: bool
 
 
@@ -36,49 +43,75 @@ def build(options: RestoreOptions, key: Array) -> Problem:
         raise OptionError(
             f"image: expected sides of at least {_SMALLEST} pixels, got {image.shape[0]} x {image.shape[1]}"
         )
+    _check_amount(options, image.shape)
     return _measured(options, image) if options.measured else _degraded(options, image, key)
 
 
 def _read(options: RestoreOptions) -> Array:
     if options.photo is None:
-        return photograph("camera", options.size or _DEFAULT_SIZE)
-    try:
-        image = load_image(options.photo)
-    except ValueError as error:
-        raise OptionError(str(error)) from None
-    size = options.size if options.size is not None else (None if options.measured else _DEFAULT_SIZE)
+        return _fit(photograph("camera"), options.size or _DEFAULT_SIZE)
+    with warnings.catch_warnings(), _silent("tifffile"):
+        warnings.simplefilter("ignore")  # of Pillow, about harmless oddities of the file
+        try:
+            image = load_image(options.photo)
+        except ValueError as error:
+            raise OptionError(str(error).partition("; normalise=")[0]) from None
+    size = options.size or (None if options.measured else _DEFAULT_SIZE)
     return image if size is None else _fit(image, size)
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Without what this logger says of a damaged file beside the exception."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _fit(image: Array, size: int) -> Array:
     """Shrink so that the longest side is ``size``; a smaller image stays as it is."""
     from skimage.transform import resize
 
-    factor = size / max(image.shape[:2])
-    if factor >= 1:
+    pixels = np.asarray(image)
+    shape = [max(1, round(n * size / max(pixels.shape[:2]))) for n in pixels.shape[:2]]
+    if max(pixels.shape[:2]) <= size:
         return image
-    shape = [max(1, round(n * factor)) for n in image.shape[:2]]
-    return jnp.asarray(resize(np.asarray(image), shape, anti_aliasing=True), jnp.float32)
+    # Means of whole blocks down to four times the size: the anti-aliasing filter is slow on a photograph of 24 megapixels.
+    block = max(1, min(n // (4 * m) for n, m in zip(pixels.shape[:2], shape, strict=True)))
+    rows, columns = (n // block for n in pixels.shape[:2])
+    blocks = pixels[: rows * block, : columns * block].reshape(rows, block, columns, block, -1)
+    pixels = blocks.mean((1, 3)) if block > 1 else pixels
+    return jnp.asarray(resize(pixels, shape, anti_aliasing=True), jnp.float32)
 
 
-def _kernel(options: RestoreOptions, shape: tuple[int, ...]) -> Array:
-    value = options.operator.value
-    if options.operator.name == "uniform":
-        kernel = uniform_kernel(int(value))
-    else:
-        kernel = gaussian_kernel(value)
-    if max(kernel.shape) > min(shape[:2]):
+def _kernel(spec: Spec, shape: tuple[int, ...]) -> Array:
+    width = int(spec.number) if spec.name == "uniform" else 2 * math.ceil(4 * spec.number) + 1
+    if width > min(shape[:2]):  # before an enormous kernel is built
         raise OptionError(
-            f"--operator: {options.operator} has a kernel of {kernel.shape[0]} pixels, wider than the image {shape[:2]}"
+            f"--operator: {spec} has a kernel of {width} pixels, wider than the image of {shape[0]} x {shape[1]}"
         )
-    return kernel
+    return uniform_kernel(width) if spec.name == "uniform" else gaussian_kernel(spec.number)
+
+
+def _check_amount(options: RestoreOptions, shape: tuple[int, ...]) -> None:
+    """Refuse an image that would take all memory, or hours that nobody asked for."""
+    factor = int(options.operator.number) if options.measured and options.operator.name == "downsample" else 1
+    values = math.prod(shape) * factor**2
+    if values > (_FEW if options.size is None else _MANY):
+        raise OptionError(
+            f"image: restoring {values / 1e6:.0f} million values ({shape[0]} x {shape[1]} pixels) takes "
+            f"{values * _BYTES / 1e9:.0f} GB and long; give {'--size' if options.size is None else 'a smaller --size'}"
+        )
 
 
 def _degraded(options: RestoreOptions, truth: Array, key: Array) -> Problem:
     """Simulate the measurement of a clean image; blurs are circular."""
     spec, (mask_key, noise_key) = options.operator, jax.random.split(key)
     if spec.name == "downsample":
-        factor = int(spec.value)
+        factor = int(spec.number)
         truth = truth[: truth.shape[0] // factor * factor, : truth.shape[1] // factor * factor]
         if min(truth.shape[:2]) < _SMALLEST * factor:
             raise OptionError(
@@ -87,14 +120,14 @@ def _degraded(options: RestoreOptions, truth: Array, key: Array) -> Problem:
     shape = truth.shape
     operator: LinearOperator
     if spec.name in ("blur", "uniform"):
-        operator = Blur(_kernel(options, shape), shape)
+        operator = Blur(_kernel(spec, shape), shape)
     elif spec.name == "downsample":
-        operator = downsampling(shape, int(spec.value))
+        operator = downsampling(shape, int(spec.number))
     elif spec.name == "inpaint":
-        operator = Mask(jax.random.bernoulli(mask_key, spec.value, (*shape[:2], 1)), shape)
+        operator = Mask(jax.random.bernoulli(mask_key, spec.number, (*shape[:2], 1)), shape)
     else:
         operator = Identity(shape)
-    problem = InverseProblem(operator, Gaussian(options.noise.value))
+    problem = InverseProblem(operator, _gaussian(options))
     y = problem.measure(noise_key, truth)
     start = operator.H(y) if spec.name in ("downsample", "inpaint") else y
     return Problem(truth, y, problem.likelihood(y), start, (slice(None), slice(None)), False)
@@ -103,9 +136,9 @@ def _degraded(options: RestoreOptions, truth: Array, key: Array) -> Problem:
 def _measured(options: RestoreOptions, y: Array) -> Problem:
     """A given measurement. A blur is modelled on a larger image, whose unknown border is restored too and cut off."""
     spec, shape = options.operator, y.shape
-    window = (slice(None), slice(None))
+    window: tuple[slice, ...] = (slice(None), slice(None))
     if spec.name in ("blur", "uniform"):
-        kernel = _kernel(options, shape)
+        kernel = _kernel(spec, shape)
         (h, w) = kernel.shape
         large = (shape[0] + h - 1, shape[1] + w - 1, shape[2])
         operator: LinearOperator = Blur(kernel, large, "valid")
@@ -113,13 +146,23 @@ def _measured(options: RestoreOptions, y: Array) -> Problem:
         window = tuple(slice(before, before + n) for (before, _), n in zip(reach, shape[:2], strict=True))
         start = jnp.pad(y, [*reach, (0, 0)], mode="edge")
     elif spec.name == "downsample":
-        factor = int(spec.value)
+        factor = int(spec.number)
         operator = downsampling((shape[0] * factor, shape[1] * factor, shape[2]), factor)
         start = jnp.repeat(jnp.repeat(y, factor, 0), factor, 1)
     else:
         operator, start = Identity(shape), y
-    sigma = float(noise_level(y)) if options.noise is None else options.noise.value
-    if not sigma > 1e-4:
-        raise OptionError(f"--noise: the estimated noise level {sigma:.1e} is too low to be real; give gaussian:SIGMA")
-    f = InverseProblem(operator, Gaussian(sigma)).likelihood(y)
+    noise = _gaussian(options) if options.noise is not None else _estimated(y)
+    f = InverseProblem(operator, noise).likelihood(y)
     return Problem(None, y, f, start, window, options.noise is None)
+
+
+def _gaussian(options: RestoreOptions) -> Gaussian:
+    sigma: Any = options.noise.number if options.noise is not None else None
+    return Gaussian(sigma)
+
+
+def _estimated(y: Array) -> Gaussian:
+    sigma: Any = float(noise_level(y))  # a Python float, so that it promotes nothing
+    if not sigma >= NOISES["gaussian"].least:
+        raise OptionError(f"--noise: the estimated noise level {sigma:.1e} is too low to be real; give gaussian:SIGMA")
+    return Gaussian(sigma)
