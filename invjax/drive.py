@@ -10,6 +10,7 @@ from the start of the run: whole, chunked and resumed runs are bit-identical.
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def iterate(
     """
     _require_count(num_steps, "num_steps", 0)
     _require_count(checkpoint_every, "checkpoint_every", 1)
-    run = resume if resume is not None else _start(method, _as_arrays(x), key, trace, num_steps)
+    run = _begin(lambda: _start(method, _as_arrays(x), key, trace, num_steps), resume)
     done = int(run.step) if resume is not None else 0
     for size in _chunks(num_steps - done, num_chunks):
         run = _advance(method, run, key, trace, size, checkpoint_every)
@@ -146,7 +147,7 @@ def schedule(
     _require_count(num_samples, "num_samples", 1)
     _require_count(burn_in, "burn_in", 0)
     _require_count(thinning, "thinning", 1)
-    run = resume if resume is not None else start()
+    run = _begin(start, resume)
     done = int(run.step.ravel()[0]) if resume is not None else 0
     warm, kept = min(done, burn_in), max(done - burn_in, 0) // thinning
     # A chunk is num_samples / num_chunks samples; burn-in is cut to chunks of as many steps, so that progress is even.
@@ -229,6 +230,21 @@ def _require_count(n: Any, name: str, least: int) -> None:
 
 def _as_arrays(x: PyTree) -> PyTree:
     return jax.tree.map(lambda a: a if isinstance(a, jax.Array) else jnp.asarray(a), x)
+
+
+def _begin(start: Callable[[], Run], resume: Run | None) -> Run:
+    """The first run, or the one to resume, which must have the shapes that this call would start with."""
+    if resume is None:
+        return start()
+    expected = jax.tree_util.tree_leaves_with_path(jax.eval_shape(start))
+    got = jax.tree_util.tree_leaves_with_path(resume)
+    for (path, a), (other, b) in itertools.zip_longest(expected, got, fillvalue=((), jnp.zeros(()))):
+        if path != other or jnp.shape(a) != jnp.shape(b):
+            raise ValueError(
+                f"resume: expected{jax.tree_util.keystr(path)} of shape {jnp.shape(a)}, got{jax.tree_util.keystr(other)} of "
+                f"shape {jnp.shape(b)}; the method, x, num_steps or num_samples, and trace or collect must be those of the start"
+            )
+    return resume
 
 
 def _chunks(total: int, num_chunks: int) -> list[int]:

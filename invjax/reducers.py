@@ -100,26 +100,44 @@ class MomentsResult(NamedTuple):
         return jax.tree.map(jnp.sqrt, self.variance)
 
 
-class Moments(Reducer):
-    """Running mean and variance (Welford 1962): memory of two observations whatever the length of the run.
+class _Welford(NamedTuple):
+    first: PyTree  # first observation: the sums are of differences from it
+    mean: PyTree
+    squares: PyTree
+    count: Array
 
-    For complex observations the variance is ``E|z - Ez|^2``.
+
+class Moments(Reducer):
+    """Running mean and variance (Welford 1962): memory of three observations whatever the length of the run.
+
+    Sums are of differences from the first observation, so that a mean far from zero costs no accuracy (float32 keeps
+    a standard deviation of 1 around 1e6). For complex observations the variance is ``E|z - Ez|^2``.
     """
 
     def init(self, value, num):
-        mean = jax.tree.map(lambda v: jnp.zeros(v.shape, jnp.promote_types(v.dtype, jnp.float32)), value)
-        return MomentsResult(mean, jax.tree.map(lambda m: m.real, mean), jnp.zeros((), jnp.int32))
+        zeros = jax.tree.map(lambda v: jnp.zeros(v.shape, _at_least_float32(v.dtype)), value)
+        return _Welford(zeros, zeros, jax.tree.map(lambda z: z.real, zeros), jnp.zeros((), jnp.int32))
 
     def update(self, acc, value, i):
         count = acc.count + 1
-        delta = jax.tree.map(lambda v, m: v - m, value, acc.mean)
-        mean = jax.tree.map(lambda m, d: m + d / count.astype(m.real.dtype), acc.mean, delta)
-        squares = jax.tree.map(lambda s, d, v, m: s + (jnp.conj(d) * (v - m)).real, acc.variance, delta, value, mean)
-        return MomentsResult(mean, squares, count)
+        value = jax.tree.map(lambda v, m: v.astype(m.dtype), value, acc.mean)
+        first = select(acc.count == 0, value, acc.first)
+        shifted = jax.tree.map(jnp.subtract, value, first)
+        delta = jax.tree.map(jnp.subtract, shifted, acc.mean)
+        mean = jax.tree.map(lambda m, d: m + d / count.astype(m.dtype), acc.mean, delta)
+        squares = jax.tree.map(lambda s, d, v, m: s + (jnp.conj(d) * (v - m)).real, acc.squares, delta, shifted, mean)
+        return _Welford(first, mean, squares, count)
 
     def finalize(self, acc):
         dof = jnp.maximum(acc.count - 1, 1)
-        return acc._replace(variance=jax.tree.map(lambda s: s / dof.astype(s.dtype), acc.variance))
+        mean = jax.tree.map(jnp.add, acc.first, acc.mean)
+        return MomentsResult(mean, jax.tree.map(lambda s: s / dof.astype(s.dtype), acc.squares), acc.count)
+
+
+def _at_least_float32(dtype: Any) -> Any:
+    """Accumulator for observations of ``dtype``: float32 for integers and 16-bit types, else the same."""
+    wide = jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits >= 32
+    return dtype if wide else jnp.dtype(jnp.float32)
 
 
 class BestResult(NamedTuple):
@@ -157,9 +175,11 @@ class Quantiles(Reducer):
     """Running quantiles by the P-square algorithm (Jain and Chlamtac, Comm. ACM 1985): no sample is kept.
 
     ``probs`` are in (0, 1); the result has shape ``[len(probs), *observation]`` for one real array per observation.
-    Memory is ten observations per probability. The algorithm is exact up to five observations; later its error is that
-    of a piecewise parabola through five points of the distribution function (about 1e-2 standard deviations from 500
-    independent draws of a normal, below the Monte Carlo error of the quantile itself).
+    Memory is ten observations per probability. The algorithm is exact up to five observations; later it interpolates
+    between five points of the distribution function. Root mean square difference from the exact sample quantile for
+    independent normal draws, in standard deviations: 0.03 after 500 draws and 0.005 after 5000 for probabilities from
+    0.25 to 0.75; 0.06 and 0.02 at 0.05 and 0.95: at most two thirds of the Monte Carlo error. In the tails the markers can
+    stick: one run in a thousand is off by 0.3 or more.
     """
 
     probs: Float[Array, " k"] = eqx.field(converter=real)
@@ -171,7 +191,7 @@ class Quantiles(Reducer):
         if not isinstance(value, (jax.Array, jax.ShapeDtypeStruct)) or jnp.issubdtype(value.dtype, jnp.complexfloating):
             raise ValueError(f"of: expected one real array per observation, got {value}")
         shape = (self.probs.shape[0], 5, *value.shape)
-        height = jnp.full(shape, jnp.inf, jnp.promote_types(value.dtype, jnp.float32))
+        height = jnp.full(shape, jnp.inf, _at_least_float32(value.dtype))
         place = jnp.broadcast_to(jnp.arange(1, 6, dtype=jnp.int32).reshape((1, 5) + (1,) * len(value.shape)), shape)
         return _Markers(height, place, jnp.zeros((), jnp.int32))
 
@@ -187,7 +207,7 @@ class Quantiles(Reducer):
         return _Markers(height, place, acc.count + 1)
 
     def finalize(self, acc):
-        few = jnp.clip(jnp.round(self.probs * (acc.count - 1)), 0, 4).astype(jnp.int32)
+        few = jnp.clip(jnp.round(self.probs * (acc.count - 1).astype(self.probs.dtype)), 0, 4).astype(jnp.int32)
         row = jnp.where(acc.count > 5, 2, few)
         return jax.vmap(lambda h, r: h[r])(acc.height, row)
 
