@@ -6,8 +6,11 @@ import sys
 def main() -> None:
     """Entry point of the ``invjax`` script: exit code 0, 2 for an impossible request, 130 for Ctrl-C."""
     try:
-        from .app import command_line
+        from .interrupt import exit_on_interrupt
 
-        sys.exit(command_line(sys.argv[1:]))
-    except KeyboardInterrupt:  # pressed before or after the command itself, which has its own answer
+        exit_on_interrupt()
+    except KeyboardInterrupt:
         sys.exit(130)
+    from .app import command_line
+
+    sys.exit(command_line(sys.argv[1:]))

@@ -117,8 +117,10 @@ def restore(
         from .restore import run  # jax is imported here, after all that can be refused without it
 
         run(options)
-    except (OptionError, OSError) as error:
+    except OptionError as error:
         raise typer.Exit(_say(str(error), 2)) from None
+    except OSError as error:
+        raise typer.Exit(_say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)) from None
     except KeyboardInterrupt:
         raise typer.Exit(_say("interrupted", 130)) from None
     except Exception as error:
@@ -138,8 +140,7 @@ def _checked(options: RestoreOptions) -> RestoreOptions:
     photo = options.photo
     if options.measured and photo is None:
         raise OptionError("--measured: expected PHOTO, the image to restore")
-    if photo is not None and photo.is_dir():
-        raise OptionError(f"{photo}: expected an image file, got a folder")
     if photo is not None and not photo.is_file():
-        raise OptionError(f"{photo}: no such file")
+        found = "a folder" if photo.is_dir() else "a device" if photo.exists() else "no such file"
+        raise OptionError(f"{photo}: expected an image file, got {found}")
     return options

@@ -7,8 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
-import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 from ..data import save_image
 from ..data.files import write_bytes
 from ..plots import panel, save_figure, uncertainty
+from .interrupt import finishing
 from .options import OptionError
 
 FILES = (
@@ -42,14 +41,12 @@ def write(wanted: pathlib.Path | None, force: bool, images: dict[str, Any], repo
     """Write all files to a temporary folder, then move them in; an interruption leaves nothing behind. Returns the folder."""
     with _temporary_folder(_target(wanted, force)) as temporary:
         _write_files(temporary, images, report)
-        with _uninterrupted():
-            # Once more, since another run may have written there in the meantime.
-            folder = _target(wanted, force)
-            if folder.exists():
-                for name in FILES:
-                    os.replace(temporary / name, folder / name)
-            else:
-                temporary.rename(folder)
+        folder = _target(wanted, force)  # once more: another run may have written there in the meantime
+        if folder.exists():
+            for name in FILES:
+                os.replace(temporary / name, folder / name)
+        else:
+            temporary.rename(folder)
     return folder
 
 
@@ -81,31 +78,15 @@ def _target(wanted: pathlib.Path | None, force: bool) -> pathlib.Path:
 def _temporary_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Inside ``folder`` where that exists (it may be a file system of its own), else beside it; removed at the end."""
     temporary = (folder if folder.is_dir() else folder.absolute().parent) / f".invjax-{uuid.uuid4().hex}"
-    try:
+    with finishing:
         try:
-            temporary.mkdir()
-        except OSError as error:
-            raise OptionError(f"--output: cannot write to {temporary.parent}: {error.strerror}") from None
-        yield temporary
-    finally:
-        with _uninterrupted():
+            try:
+                temporary.mkdir()
+            except OSError as error:
+                raise OptionError(f"--output: cannot write to {temporary.parent}: {error.strerror}") from None
+            yield temporary
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _write_files(folder: pathlib.Path, images: dict[str, Any], report: dict[str, Any]) -> None:
