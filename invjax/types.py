@@ -24,7 +24,8 @@ def real(x: Any) -> Any:
         return jnp.asarray(float(x))
     if isinstance(x, numbers.Complex):
         return jnp.asarray(complex(x))
-    if isinstance(x, (np.ndarray, list)) or (isinstance(x, tuple) and x and _is_number(x[0])):
+    leaves = jax.tree.leaves(x) if isinstance(x, (list, tuple)) else ()
+    if isinstance(x, np.ndarray) or (leaves and all(_is_number(leaf) for leaf in leaves)):
         return jnp.asarray(x)
     return x
 
