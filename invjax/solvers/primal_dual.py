@@ -35,7 +35,8 @@ class ChambollePock(eqx.Module):
     ``x+ = prox_{tau f}(x - tau K^H p)``, ``p+ = prox_{sigma outer*}(p + sigma K (2 x+ - x))``. Converges for
     ``tau sigma |K|^2 <= 1``; ``step_size`` is ``tau`` and ``sigma = 1 / (tau |K|^2)``. With ``dualise=True`` the data term
     is dual too (``K = (A, K)``, no prox of ``f`` needed: Poisson noise with a blur). ``constraint`` is an optional prior
-    with a prox (a box) on ``x`` that replaces the prox of f in the dualised form. Source: Chambolle and Pock (2011), algorithm 1.
+    with a prox (a box) on ``x`` that replaces the prox of f in the dualised form. The implicit derivative of the image is
+    defined also where the dual solution is not unique (TV). Source: Chambolle and Pock (2011), algorithm 1.
     """
 
     likelihood: Any
