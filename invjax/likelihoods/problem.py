@@ -109,7 +109,7 @@ class Likelihood(eqx.Module):
         if cogram is None or cogram.values.size != 1:
             raise ValueError(
                 f"likelihood: its prox is not available for {type(self.noise).__name__} noise with this operator (A A^H is not "
-                "a multiple of the identity); use a solver that splits u = A x: ADMM, ChambollePock or CondatVu"
+                "a multiple of the identity); use ChambollePock(..., dualise=True), which splits u = A x"
             )
         u = self.operator(x)
         c = jnp.asarray(cogram.values.reshape(()), u.real.dtype)

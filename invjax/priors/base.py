@@ -6,7 +6,6 @@ import abc
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PyTree
 
@@ -120,7 +119,7 @@ def scale(factor: Array, x: Array) -> Array:
 def shrink(x: Array, threshold: Array) -> Array:
     """Soft-thresholding of the magnitude, ``x max(1 - threshold / |x|, 0)``; ``threshold`` is a scalar or of the shape of x."""
     if not jnp.iscomplexobj(x):
-        return x - jax.lax.clamp(-threshold, x, threshold)
+        return x - jnp.clip(x, -threshold, threshold)
     size = safe_sqrt(squared(x))
     kept = size > threshold
     return scale(jnp.where(kept, 1 - threshold / jnp.where(kept, size, 1), 0), x)

@@ -1,5 +1,6 @@
 """Closed forms of the elementwise and wavelet priors, and their refusals."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -112,3 +113,11 @@ def test_refusals():
         priors.WaveletL1((8, 8, 1), "bior2.2")
     with pytest.raises(ValueError, match="x: expected shape"):
         priors.WaveletL1((8, 8, 1), "haar")(np.zeros((4, 8, 1)))
+
+
+@pytest.mark.parametrize("x", [np.array([0.3, -2.0, 5.0]), np.array([0.3j, -2.0, 3 + 4j])], ids=["real", "complex"])
+def test_soft_threshold_differentiates_in_the_weight(x):
+    slope = jax.jacfwd(lambda lam: jnp.abs(priors.L1(lam).prox(x, 0.5)))(1.0)
+    np.testing.assert_allclose(slope, [0, -0.5, -0.5], atol=1e-12)
+    reverse = jax.grad(lambda lam: jnp.abs(priors.L1(lam).prox(x, 0.5)).sum())(1.0)
+    np.testing.assert_allclose(reverse, -1.0, atol=1e-12)
