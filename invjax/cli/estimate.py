@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,7 +164,7 @@ def posterior(
     moments, quantiles = samples.collected["moments"], samples.collected["quantiles"].mean(0)
     # Law of total variance over the chains.
     variance = moments.variance.mean(0) + moments.mean.var(0)
-    draws = jax.device_put(samples.collected["draws"], jax.devices()[0])
+    draws = samples.collected["draws"]
     return Posterior(moments.mean.mean(0), jnp.sqrt(variance), quantiles[0], quantiles[1], draws, samples.status)
 
 
@@ -185,7 +184,6 @@ def skrock(likelihood: Likelihood, lam: Array) -> SKROCK:
     return SKROCK(likelihood, Moreau(prior, 1 / lipschitz, _INNER), step_size, _STAGES)
 
 
-@eqx.filter_jit
 def summarise_draws(draws: Array) -> dict[str, Array]:
     """Median ESS over the traced pixels, 95th percentiles of R-hat and of mcse / sd."""
     from ..samplers import summarise

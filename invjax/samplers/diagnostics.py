@@ -12,7 +12,6 @@ from blackjax import diagnostics as bj
 from jaxtyping import Array, Float
 
 
-@eqx.filter_jit
 def ess(chains: Float[Array, "chains draws *n"], *, block_size: int = 1024) -> Float[Array, "*n"]:
     """Effective sample size of the mean of every entry, summed over chains; each chain is split in half.
 
@@ -22,19 +21,17 @@ def ess(chains: Float[Array, "chains draws *n"], *, block_size: int = 1024) -> F
 
     Raises ``ValueError`` for complex chains or fewer than 4 draws. Reference: Vehtari et al. 2021, Bayesian Anal. 16(2).
     """
-    return _per_entry(lambda x: bj.effective_sample_size(_split(x)), chains, block_size)
+    return _per_entry(_split_ess, _gathered(chains), block_size)
 
 
-@eqx.filter_jit
 def rhat(chains: Float[Array, "chains draws *n"], *, block_size: int = 1024) -> Float[Array, "*n"]:
     """Rank-normalised split R-hat of every entry, the larger of bulk and folded; below 1.01 is good. Works on one chain too.
 
     NaN for an entry that never moves or holds a NaN. Raises and reference as ``ess``; computed by BlackJAX.
     """
-    return _per_entry(bj.rhat, chains, block_size)
+    return _per_entry(bj.rhat, _gathered(chains), block_size)
 
 
-@eqx.filter_jit
 def mcse(chains: Float[Array, "chains draws *n"], *, block_size: int = 1024) -> Float[Array, "*n"]:
     """Monte Carlo standard error of the mean of every entry, ``sd / sqrt(ess)``. Raises as ``ess``."""
     return jnp.std(chains, axis=(0, 1), ddof=1) / jnp.sqrt(ess(chains, block_size=block_size))
@@ -58,12 +55,25 @@ def summarise(chains: Float[Array, "chains draws *n"], *, block_size: int = 1024
     )
 
 
+def _gathered(chains: Array) -> Array:
+    """``chains`` on one device: XLA's CPU FFT refuses the layouts that come from chains spread over a mesh."""
+    if isinstance(chains, jax.core.Tracer) or not isinstance(chains, jax.Array):
+        return chains
+    spread = len(chains.sharding.device_set) > 1 and chains.is_fully_addressable
+    return jax.device_put(chains, jax.devices()[0]) if spread else chains
+
+
+def _split_ess(x: Array) -> Array:
+    return bj.effective_sample_size(_split(x))
+
+
 def _split(x: Array) -> Array:
     """Halves of every chain as chains of their own; the last of an odd number of draws is dropped."""
     half = x.shape[1] // 2
     return jnp.concatenate([x[:, :half], x[:, half : 2 * half]])
 
 
+@eqx.filter_jit
 def _per_entry(statistic: Callable[[Array], Array], chains: Array, block_size: int) -> Array:
     """``statistic(chains x draws)`` of every entry, ``block_size`` entries at a time."""
     if jnp.iscomplexobj(chains):

@@ -97,3 +97,11 @@ def test_summary_and_degenerate_entries():
 def test_wrong_chains_are_refused(shape, dtype, message):
     with pytest.raises(ValueError, match=message):
         samplers.ess(jnp.ones(shape, dtype))
+
+
+def test_chains_spread_over_devices_give_the_same(key):
+    chains = jax.random.normal(key, (2, 50, 4))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("chains",))
+    spread = jax.device_put(chains, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains")))
+    np.testing.assert_array_equal(samplers.ess(spread), samplers.ess(chains))
+    np.testing.assert_array_equal(samplers.rhat(spread), samplers.rhat(chains))
