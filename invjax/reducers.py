@@ -104,7 +104,7 @@ class _Welford(NamedTuple):
     first: PyTree  # first observation: the sums are of differences from it
     mean: PyTree
     squares: PyTree
-    count: Array
+    count: Array  # type: ignore[assignment]
 
 
 class Moments(Reducer):

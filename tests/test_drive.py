@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from invjax import Fn, Status, check, iterate, sample, solve
 from invjax.drive import Samples, Solution, SolveError
+from invjax.implicit import _gmres
 from invjax.reducers import Every, Last, Moments
 from invjax.types import norm, real
 
@@ -372,6 +373,12 @@ def test_a_solution_that_is_not_isolated_has_a_nan_derivative():
 
     got = jax.grad(lambda r: jnp.sum(solve(Still(r), X).position))(1.0)
     assert jnp.isnan(got)
+
+
+def test_a_linear_solve_that_fails_is_nan_and_not_wrong():
+    """Restarted GMRES makes no progress on a cyclic shift longer than its restart."""
+    assert jnp.isnan(_gmres(lambda v: jnp.roll(v, 1), jnp.eye(60)[0])).all()
+    np.testing.assert_allclose(_gmres(lambda v: jnp.roll(v, 1), jnp.eye(30)[0]), jnp.eye(30)[29], atol=1e-10)
 
 
 def test_derivative_through_iterate_equals_central_differences():
