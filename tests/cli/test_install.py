@@ -75,9 +75,9 @@ def test_import_is_light():
     assert not set(done.stdout.split()) & {"ott", "flax", "diffrax", "blackjax", "matplotlib", "skimage"}
 
 
-@pytest.mark.parametrize("seconds", [1.0, 5.0])
+@pytest.mark.parametrize("seconds", [1.0, 1.5, 2.0, 5.0])
 def test_ctrl_c_ends_at_once(tmp_path, seconds):
-    """After one second modules are being imported, after five XLA compiles or the chains run."""
+    """In the first seconds modules are being imported, after five XLA compiles or the chains run."""
     command = [sys.executable, "-c", SCRIPT, "restore", "--size", "64", "--num-samples", "100000", "--output", "out"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
