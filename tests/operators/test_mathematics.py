@@ -293,12 +293,13 @@ def test_diagonalisable_algebra_needs_no_iteration(name, key, monkeypatch):
     x = services.random_like(key, A.in_structure, jnp.float64)
     y = services.random_like(key, A.out_structure, jnp.float64)
     flat = jax.flatten_util.ravel_pytree
-    np.testing.assert_allclose(A.norm(), np.linalg.norm(M, 2), rtol=1e-12)
-    back = np.asarray(flat(A.H(y))[0])
+    norm, back, prox, pinv = eqx.filter_jit(lambda A: (A.norm(), A.H(y), A.prox(x, y, 0.4), A.pinv(y)))(A)
+    np.testing.assert_allclose(norm, np.linalg.norm(M, 2), rtol=1e-12)
+    back = np.asarray(flat(back)[0])
     G = M.conj().T @ M
     exact = np.linalg.solve(np.eye(len(G)) + 0.4 * G, flat(x)[0] + 0.4 * back)
-    np.testing.assert_allclose(flat(A.prox(x, y, 0.4))[0], exact, atol=1e-10)
-    np.testing.assert_allclose(flat(A.pinv(y))[0], np.linalg.pinv(M, rcond=1e-10) @ flat(y)[0], atol=1e-9)
+    np.testing.assert_allclose(flat(prox)[0], exact, atol=1e-10)
+    np.testing.assert_allclose(flat(pinv)[0], np.linalg.pinv(M, rcond=1e-10) @ flat(y)[0], atol=1e-9)
 
 
 # Services --------------------------------------------------------------------------------------------------------------
@@ -358,6 +359,7 @@ def test_derivatives_of_iterative_solves_in_the_matrix(shape, complex, key):
     L, R, dL, dR = draw(shape[0], rank), draw(rank, shape[1]), draw(shape[0], rank), draw(rank, shape[1])
     x, y, dy, weight = (jnp.asarray(draw(n)) for n in (shape[1], shape[0], shape[0], shape[1]))
 
+    @jax.jit
     def both(t):
         A = ops.Matrix((L + t * dL) @ (R + t * dR))
         return jnp.stack([jnp.vdot(weight, z).real for z in (A.pinv(y + t * dy), A.prox(x, y + t * dy, 0.5 + t))])
@@ -474,15 +476,9 @@ def test_errors_name_argument_expected_and_got(message):
 def test_nan_passes_through(name):
     """A NaN in the input is a NaN in the result, not an error and not a finite number."""
     A = build(OPERATORS, name)
-    nans = [jnp.full(s.shape, jnp.nan) for s in (A.in_structure, A.out_structure)]
-    ones = [jnp.ones(s.shape) for s in (A.in_structure, A.out_structure)]
-    for result in (
-        A(nans[0]),
-        A.H(nans[1]),
-        A.prox(nans[0], ones[1], 0.5),
-        A.prox(ones[0], nans[1], 0.5),
-        A.pinv(nans[1]),
-    ):
+    (xn, yn), (x1, y1) = ([jnp.full(s.shape, v) for s in (A.in_structure, A.out_structure)] for v in (jnp.nan, 1.0))
+    run = eqx.filter_jit(lambda A: (A(xn), A.H(yn), A.prox(xn, y1, 0.5), A.prox(x1, yn, 0.5), A.pinv(yn)))
+    for result in run(A):
         assert jnp.isnan(result).any()
 
 
