@@ -42,7 +42,9 @@ OPERATORS = {
     "mask": lambda r: ops.Mask(mask(r), IMAGE),
     "matrix": lambda r: ops.Matrix(matrix(r, complex=False), (2, 2)),
     "matrix_complex": lambda r: ops.Matrix(matrix(r)),
-    "function": lambda r: ops.from_function(lambda x, w: jnp.cumsum(x * w, axis=0)[1:], IMAGE, r.normal(size=(1, 6, 1))),
+    "function": lambda r: ops.from_function(
+        lambda x, w: jnp.cumsum(x * w, axis=0)[1:], IMAGE, r.normal(size=(1, 6, 1))
+    ),
     "function_real_to_complex": lambda r: ops.from_function(lambda x: jnp.fft.rfft2(x, axes=(0, 1)), IMAGE),
     "blur_circular": lambda r: ops.Blur(kernel(r), IMAGE),
     "blur_circular_odd": lambda r: ops.Blur(kernel(r), (7, 9, 1)),
