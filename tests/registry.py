@@ -6,6 +6,7 @@ with new arrays and check that nothing compiles again: ``build(OPERATORS, name, 
 
 import contextlib
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,3 +88,21 @@ OPERATORS = {
 def build(registry, name, seed=0):
     """The registered thing ``name`` with arrays drawn from ``seed``."""
     return registry[name](np.random.default_rng(seed))
+
+
+@eqx.filter_jit
+def call(thing, name, *arguments):
+    """``thing.name(*arguments)`` as one compiled program: eager, every small operation compiles on its own."""
+    return getattr(thing, name)(*arguments)
+
+
+def random_like(r, struct, batch=()):
+    """Standard normal NumPy arrays of a structure (complex ones have unit variance in total), with leading batch axes."""
+
+    def one(s):
+        shape = (*batch, *s.shape)
+        if np.issubdtype(s.dtype, np.complexfloating):
+            return ((r.normal(size=shape) + 1j * r.normal(size=shape)) / np.sqrt(2)).astype(s.dtype)
+        return r.normal(size=shape).astype(s.dtype)
+
+    return jax.tree.map(one, struct)

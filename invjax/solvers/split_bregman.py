@@ -25,7 +25,7 @@ class SplitBregman(eqx.Module):
     ``w = prox_{outer / rho}(t)``, ``x = (A^H A / sigma^2 + rho K^H K)^(-1) (A^H y / sigma^2 + rho K^H (2 w - t))``,
     ``t <- t + relaxation (K x - w)``; the scaled dual is ``d = t - w``. The linear step is closed form
     when ``A^H A`` and ``K^H K`` are diagonal in one basis (circular blur or MRI with circular differences), otherwise
-    conjugate gradients (lineax). ``rho > 0`` and ``relaxation`` in (0, 2) are free; ``rho`` of about ``lam`` over the typical
+    conjugate gradients. ``rho > 0`` and ``relaxation`` in (0, 2) are free; ``rho`` of about ``lam`` over the typical
     ``|K x|`` converges fastest. Raises ``ValueError`` for noise that is not Gaussian with a scalar ``sigma``. Source:
     Goldstein and Osher (2009).
     """

@@ -14,7 +14,7 @@ from ..types import real, require
 def ridge(likelihood: Any, lam: Any, centre: PyTree | None = None) -> PyTree:
     """``argmin_x f(x) + lam |x - centre|^2 / 2 = (A^H A / sigma^2 + lam I)^(-1) (A^H y / sigma^2 + lam centre)``.
 
-    Closed form when the operator's spectrum is known, else conjugate gradients (lineax); differentiable implicitly. Raises
+    Closed form when the operator's spectrum is known, else conjugate gradients; differentiable implicitly. Raises
     ``ValueError`` for noise that is not Gaussian or a ``lam`` that is not positive.
     """
     if not isinstance(likelihood.noise, Gaussian):

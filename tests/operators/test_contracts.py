@@ -1,4 +1,7 @@
-"""Contracts that every registered operator keeps: adjoint, matrix, services, dtype, jit, vmap, grad, compile count, lowering."""
+"""Contracts that every registered operator keeps: adjoint, matrix, services, dtype, jit, vmap, grad, compile count, lowering.
+
+What they compare is computed by one compiled program per operator, because compilation takes most of the time.
+"""
 
 import functools
 
@@ -10,43 +13,75 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from invjax import operators as ops
-from invjax.operators.services import random_like
 from invjax.operators.structure import at_precision
 
-from ..registry import OPERATORS, build, strictly
+from ..registry import OPERATORS, build, random_like, strictly
 
 every = pytest.mark.parametrize("name", OPERATORS)
+PAIRS = 4
+STEP = 0.7
+TRACES = []
 
 
 def vector(tree):
-    return ravel_pytree(tree)[0]
+    """All entries of a pytree as one NumPy vector."""
+    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(tree)])
+
+
+def squares(tree):
+    return sum(jnp.sum(jnp.abs(a) ** 2) for a in jax.tree.leaves(tree))
+
+
+def energy(A, x):
+    return squares(A(x)) / 2
+
+
+@eqx.filter_jit
+def program(A, xs, ys, direction):
+    """Everything an operator offers, for a batch of inputs at both precisions and a direction in its own arrays."""
+    TRACES.append(1)
+    x, y = lane(xs["float64"]), lane(ys["float64"])
+    arrays, static = eqx.partition(A, eqx.is_inexact_array)
+    wide = jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float64)), arrays)
+
+    def moved(t):
+        return energy(eqx.combine(jax.tree.map(lambda a, d: a + t * d, wide, direction), static), x)
+
+    return {
+        "apply": {p: jax.vmap(A)(batch) for p, batch in xs.items()},
+        "adjoint": {p: jax.vmap(A.H)(batch) for p, batch in ys.items()},
+        "transpose": A.T(y),
+        "dense": A.dense(),
+        "norm": A.norm(),
+        "prox": A.prox(x, y, STEP),
+        "pinv": A.pinv(y),
+        "grad": jax.tree.map(jnp.conj, jax.grad(lambda x: energy(A, x))(x)),  # JAX gives the conjugate of the gradient
+        "slope": jax.jvp(moved, (0.0,), (1.0,))[1],
+        "difference": (moved(1e-4) - moved(-1e-4)) / 2e-4,
+    }
+
+
+def inputs(A):
+    """Batches of random inputs at both precisions, and a direction in the operator's own arrays."""
+    r = np.random.default_rng(11)
+    xs, ys = (
+        {p: random_like(r, at_precision(s, p), (PAIRS,)) for p in ("float64", "float32")}
+        for s in (A.in_structure, A.out_structure)
+    )
+    own = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), eqx.filter(A, eqx.is_inexact_array))
+    return xs, ys, random_like(r, at_precision(own, "float64"))
 
 
 @functools.cache
-def dense(name):
-    """Dense matrix of a registered operator, computed once."""
-    return np.asarray(build(OPERATORS, name).dense())
+def results(name, seed=0):
+    """The operator, its inputs and the outputs of the program, in NumPy."""
+    A = build(OPERATORS, name, seed)
+    given = inputs(A)
+    return A, given, jax.tree.map(np.asarray, program(A, *given))
 
 
-@every
-def test_adjoint(name, key):
-    A = build(OPERATORS, name)
-    assert ops.dot_test(key, A, dtype=jnp.float64) <= 1e-12
-    assert ops.dot_test(key, A, dtype=jnp.float32) <= 1e-5
-
-
-@every
-def test_apply_and_adjoint_equal_the_matrix(name, key):
-    A, M = build(OPERATORS, name), dense(name)
-    x = random_like(key, A.in_structure, jnp.float64)
-    y = random_like(key, A.out_structure, jnp.float64)
-    np.testing.assert_allclose(vector(A(x)), M @ vector(x), atol=1e-12)
-    back = M.conj().T @ np.asarray(vector(y))
-    real_domain = not np.iscomplexobj(vector(x))
-    np.testing.assert_allclose(vector(A.H(y)), back.real if real_domain else back, atol=1e-12)
-    plain = M.T @ np.asarray(vector(y))
-    np.testing.assert_allclose(vector(A.T(y)), plain.real if real_domain else plain, atol=1e-12)
+def lane(batch, i=0):
+    return jax.tree.map(lambda a: a[i], batch)
 
 
 def gram_matrix(A, M):
@@ -56,104 +91,99 @@ def gram_matrix(A, M):
 
 
 @every
-def test_norm(name):
-    A, M = build(OPERATORS, name), dense(name)
-    exact = np.sqrt(np.linalg.eigvalsh(gram_matrix(A, M))[-1])
-    closed = A.gram_spectrum is not None or A.cogram_spectrum is not None
-    np.testing.assert_allclose(A.norm(), exact, rtol=1e-12 if closed else 5e-3)
-    assert A.norm() >= exact * (1 - 1e-9)
+def test_adjoint(name):
+    """The dot test: RMS of ``<A u, v> - <u, A^H v>`` over RMS of ``<A u, v>``, real parts."""
+    _, (xs, ys, _), out = results(name)
+    for precision, tolerance in (("float64", 1e-12), ("float32", 1e-5)):
+        four = [t[precision] for t in (xs, ys, out["apply"], out["adjoint"])]
+        left, right = np.empty(PAIRS), np.empty(PAIRS)
+        for i in range(PAIRS):
+            u, v, Au, Av = (vector(lane(batch, i)) for batch in four)
+            left[i], right[i] = np.vdot(v, Au).real, np.vdot(Av, u).real
+        assert np.sqrt(np.mean((left - right) ** 2) / np.mean(left**2)) <= tolerance
 
 
 @every
-def test_prox_and_pinv_equal_dense_algebra(name, key):
-    A, M = build(OPERATORS, name), dense(name)
-    G = gram_matrix(A, M)
-    x = random_like(key, A.in_structure, jnp.float64)
-    y = random_like(jax.random.fold_in(key, 1), A.out_structure, jnp.float64)
-    back = np.asarray(vector(A.H(y)))
-    exact = np.linalg.solve(np.eye(len(G)) + 0.7 * G, np.asarray(vector(x)) + 0.7 * back)
-    np.testing.assert_allclose(vector(A.prox(x, y, 0.7)), exact, atol=1e-9)
-    least = np.linalg.pinv(G, rcond=1e-10, hermitian=True) @ back
-    np.testing.assert_allclose(vector(A.pinv(y)), least, atol=1e-7 * max(1, np.linalg.norm(least)))
+def test_apply_and_adjoint_equal_the_matrix(name):
+    _, (xs, ys, _), out = results(name)
+    M = out["dense"]
+    x, y = vector(lane(xs["float64"])), vector(lane(ys["float64"]))
+    for i in range(PAIRS):  # the batch too: vmap equals a loop
+        u = vector(lane(xs["float64"], i))
+        np.testing.assert_allclose(vector(lane(out["apply"]["float64"], i)), M @ u, atol=1e-12)
+    real = (lambda a: a) if np.iscomplexobj(x) else np.real
+    np.testing.assert_allclose(vector(lane(out["adjoint"]["float64"])), real(M.conj().T @ y), atol=1e-12)
+    np.testing.assert_allclose(vector(out["transpose"]), real(M.T @ y), atol=1e-12)
 
 
 @every
-def test_dtype_follows_the_input(name, key):
-    A = build(OPERATORS, name)
-    for precision in (jnp.float32, jnp.float64):
-        x = random_like(key, A.in_structure, precision)
-        with strictly():
-            y = jax.eval_shape(A, x)
-            back = jax.eval_shape(A.H, y)
-        assert jax.tree.map(lambda s: s.dtype, y) == jax.tree.map(
-            lambda s: s.dtype, at_precision(A.out_structure, precision)
-        )
-        assert jax.tree.map(lambda s: s.dtype, back) == jax.tree.map(lambda s: s.dtype, x)
-
-
-@every
-def test_jit_vmap_grad(name, key):
-    A = build(OPERATORS, name)
-    xs = [random_like(k, A.in_structure, jnp.float64) for k in jax.random.split(key, 2)]
-    batch = jax.tree.map(lambda *a: jnp.stack(a), *xs)
-    together = eqx.filter_jit(lambda A, b: jax.vmap(A)(b))(A, batch)
-    for i, x in enumerate(xs):
-        np.testing.assert_allclose(vector(jax.tree.map(lambda a, i=i: a[i], together)), vector(A(x)), atol=1e-12)
-
-    def energy(x):
-        return sum(jnp.sum(jnp.abs(a) ** 2) for a in jax.tree.leaves(A(x))) / 2
-
-    g = jax.tree.map(jnp.conj, jax.grad(energy)(xs[0]))  # JAX returns the conjugate of the gradient
-    np.testing.assert_allclose(vector(g), vector(A.H(A(xs[0]))), atol=1e-11)
-
-
-@every
-def test_derivative_in_own_arrays(name, key):
-    A = build(OPERATORS, name)
-    arrays, static = eqx.partition(A, eqx.is_inexact_array)
-    if not jax.tree.leaves(arrays):
-        assert not [a for a in jax.tree.leaves(A) if eqx.is_array(a)]  # nothing to differentiate in
-        return
-    x = random_like(key, A.in_structure, jnp.float64)
-
-    def energy(arrays):
-        return sum(jnp.sum(jnp.abs(a) ** 2) for a in jax.tree.leaves(eqx.combine(arrays, static)(x)))
-
-    wide = jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float64)), arrays)
-    direction = jax.tree.map(lambda a: jax.random.normal(key, a.shape, a.dtype), wide)
-    _, slope = jax.jvp(energy, (wide,), (direction,))
-    h = 1e-4
-    ends = [energy(jax.tree.map(lambda a, d, s=s: a + s * h * d, wide, direction)) for s in (1, -1)]
-    np.testing.assert_allclose(
-        slope, (ends[0] - ends[1]) / (2 * h), rtol=1e-6
-    )  # exact for a quadratic but for rounding
-
-
-@every
-def test_built_twice_compiles_once(name, key):
-    traces = []
-
-    @eqx.filter_jit
-    def run(A, x):
-        traces.append(1)
-        return A.H(A(x))
-
-    for seed in range(2):
-        A = build(OPERATORS, name, seed)
-        run(A, random_like(key, A.in_structure, jnp.float64))
-    if name.startswith("function"):  # its Python function is new each time: one compilation per function object
-        assert len(traces) == 2
-    else:
-        assert len(traces) == 1
-
-
-@every
-def test_pytree_round_trip(name, key):
-    A = build(OPERATORS, name)
+def test_eager_equals_jit_and_pytree_round_trip(name):
+    A, given, out = results(name)
+    x = jax.tree.map(jnp.asarray, lane(given[0]["float64"]))
+    np.testing.assert_allclose(vector(A(x)), vector(lane(out["apply"]["float64"])), atol=1e-12)
     leaves, tree = jax.tree.flatten(A)
-    B = tree.unflatten(leaves)
-    x = random_like(key, A.in_structure, jnp.float64)
-    np.testing.assert_array_equal(vector(A(x)), vector(B(x)))
+    before = len(TRACES)
+    again = program(tree.unflatten(leaves), *given)
+    assert len(TRACES) == before
+    jax.tree.map(np.testing.assert_array_equal, again, out)
+
+
+@every
+def test_norm(name):
+    A, _, out = results(name)
+    exact = np.sqrt(np.linalg.eigvalsh(gram_matrix(A, out["dense"]))[-1])
+    closed = A.gram_spectrum is not None or A.cogram_spectrum is not None
+    np.testing.assert_allclose(out["norm"], exact, rtol=1e-12 if closed else 5e-3)
+    assert out["norm"] >= exact * (1 - 1e-9)
+
+
+@every
+def test_prox_and_pinv_equal_dense_algebra(name):
+    A, (xs, ys, _), out = results(name)
+    G = gram_matrix(A, out["dense"])
+    x, y = vector(lane(xs["float64"])), vector(lane(ys["float64"]))
+    back = out["dense"].conj().T @ y
+    back = back if np.iscomplexobj(x) else back.real
+    exact = np.linalg.solve(np.eye(len(G)) + STEP * G, x + STEP * back)
+    np.testing.assert_allclose(vector(out["prox"]), exact, atol=1e-9)
+    least = np.linalg.pinv(G, rcond=1e-10, hermitian=True) @ back
+    np.testing.assert_allclose(vector(out["pinv"]), least, atol=1e-7 * max(1, np.linalg.norm(least)))
+
+
+@every
+def test_gradients(name):
+    """In the input: ``A^H A x``. In the operator's own arrays: central differences, exact for a quadratic but for rounding."""
+    A, (xs, _, direction), out = results(name)
+    x = vector(lane(xs["float64"]))
+    np.testing.assert_allclose(vector(out["grad"]), gram_matrix(A, out["dense"]) @ x, atol=1e-11)
+    if jax.tree.leaves(direction):
+        np.testing.assert_allclose(out["slope"], out["difference"], rtol=1e-6)
+    else:  # nothing there to differentiate in
+        assert not [a for a in jax.tree.leaves(A) if eqx.is_inexact_array(a)]
+
+
+@every
+def test_dtype_follows_the_input(name):
+    A, (xs, ys, _), out = results(name)
+    for precision in ("float32", "float64"):
+        x, y = lane(xs[precision]), lane(ys[precision])
+        with strictly():
+            assert kinds(jax.eval_shape(A, x)) == kinds(lane(out["apply"][precision])) == kinds(y)
+            assert kinds(jax.eval_shape(A.H, y)) == kinds(lane(out["adjoint"][precision])) == kinds(x)
+
+
+def kinds(tree):
+    return jax.tree.map(lambda a: (a.shape, a.dtype), tree)
+
+
+@every
+def test_built_twice_compiles_once(name):
+    results(name)
+    before = len(TRACES)
+    A = build(OPERATORS, name, 1)
+    program(A, *inputs(A))
+    # A Python function is new each time: one compilation per function object.
+    assert len(TRACES) == before + name.startswith("function")
 
 
 @every
@@ -170,3 +200,8 @@ def test_lowers(name, float32):
         shapes, at_precision(A.in_structure, jnp.float32)
     )
     assert exported.platforms == ("tpu", "cuda")
+
+
+def test_the_vector_of_a_pytree_is_that_of_jax():
+    tree = {"b": np.arange(6.0).reshape(2, 3), "a": np.ones(2)}
+    np.testing.assert_array_equal(vector(tree), ravel_pytree(tree)[0])

@@ -13,8 +13,9 @@ import scipy.signal
 from invjax import operators as ops
 from invjax.operators import krylov, services
 from invjax.operators.spectrum import Cosine
+from invjax.operators.structure import at_precision
 
-from ..registry import OPERATORS, build, strictly
+from ..registry import OPERATORS, build, random_like, strictly
 
 SCIPY_MODE = {"circular": "wrap", "zero": "constant", "reflect": "mirror", "replicate": "nearest"}
 IMAGE = (9, 8, 1)
@@ -22,6 +23,11 @@ IMAGE = (9, 8, 1)
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+@eqx.filter_jit
+def convolved(kernel, x, boundary="circular"):
+    return ops.Blur(kernel, x.shape, boundary)(x)
 
 
 # Blur ------------------------------------------------------------------------------------------------------------------
@@ -32,7 +38,7 @@ def rng(seed=0):
 def test_blur_equals_scipy_convolution(boundary, size):
     r = rng()
     kernel, x = r.normal(size=size), r.normal(size=IMAGE)
-    y = ops.Blur(kernel, IMAGE, boundary)(jnp.asarray(x))
+    y = convolved(kernel, x, boundary)
     exact = scipy.ndimage.convolve(x[..., 0], kernel, mode=SCIPY_MODE[boundary])
     np.testing.assert_allclose(y[..., 0], exact, atol=1e-13)
 
@@ -43,14 +49,14 @@ def test_circular_blur_equals_direct_summation():
     exact = np.zeros(IMAGE)
     for i in np.ndindex(kernel.shape):
         exact += kernel[i] * np.roll(x, (i[0] - 3 // 2, i[1] - 4 // 2), (0, 1))
-    np.testing.assert_allclose(ops.Blur(kernel, IMAGE)(jnp.asarray(x)), exact, atol=1e-13)
+    np.testing.assert_allclose(convolved(kernel, x), exact, atol=1e-13)
 
 
 @pytest.mark.parametrize("size", [(3, 4), (9, 8), (1, 1)])
 def test_valid_blur_equals_scipy(size):
     r = rng()
     kernel, x = r.normal(size=size), r.normal(size=IMAGE)
-    y = ops.Blur(kernel, IMAGE, "valid")(jnp.asarray(x))
+    y = convolved(kernel, x, "valid")
     np.testing.assert_allclose(y[..., 0], scipy.signal.convolve(x[..., 0], kernel, mode="valid"), atol=1e-12)
 
 
@@ -58,7 +64,7 @@ def test_valid_blur_equals_scipy(size):
 def test_volume_blur_equals_scipy(boundary):
     r = rng()
     kernel, x = r.normal(size=(2, 3, 3)), r.normal(size=(4, 5, 6))
-    y = ops.Blur(kernel, (4, 5, 6, 1), boundary)(jnp.asarray(x)[..., None])
+    y = convolved(kernel, x[..., None], boundary)
     exact = scipy.ndimage.convolve(x, kernel, mode=SCIPY_MODE[boundary])
     np.testing.assert_allclose(y[..., 0], exact, atol=1e-12)
 
@@ -66,7 +72,7 @@ def test_volume_blur_equals_scipy(boundary):
 def test_blur_acts_channel_by_channel():
     r = rng()
     kernel, x = r.normal(size=(3, 3, 2)), r.normal(size=(8, 6, 2))
-    y = ops.Blur(kernel, x.shape, "reflect")(jnp.asarray(x))
+    y = convolved(kernel, x, "reflect")
     for c in range(2):
         exact = scipy.ndimage.convolve(x[..., c], kernel[..., c], mode="mirror")
         np.testing.assert_allclose(y[..., c], exact, atol=1e-13)
@@ -75,25 +81,28 @@ def test_blur_acts_channel_by_channel():
 @pytest.mark.parametrize("boundary", ["circular", "valid", "replicate"])
 def test_gradient_in_the_kernel_equals_central_differences(boundary):
     r = rng()
-    kernel, x, direction = r.normal(size=(3, 4)), jnp.asarray(r.normal(size=IMAGE)), r.normal(size=(3, 4))
+    kernel, x, direction = r.normal(size=(3, 4)), r.normal(size=IMAGE), r.normal(size=(3, 4))
 
-    def energy(k):
-        return jnp.sum(ops.Blur(k, IMAGE, boundary)(x) ** 2)
+    @jax.jit
+    def energy_and_gradient(k):
+        return jax.value_and_grad(lambda k: jnp.sum(ops.Blur(k, IMAGE, boundary)(x) ** 2))(k)
 
-    slope = jnp.vdot(jax.grad(energy)(jnp.asarray(kernel)), direction)
-    h = 1e-4
-    exact = (energy(kernel + h * direction) - energy(kernel - h * direction)) / (2 * h)
+    slope, h = np.vdot(energy_and_gradient(kernel)[1], direction), 1e-4
+    ends = [energy_and_gradient(kernel + s * h * direction)[0] for s in (1, -1)]
+    exact = (ends[0] - ends[1]) / (2 * h)
     np.testing.assert_allclose(slope, exact, rtol=1e-8)
 
 
 def test_vmap_over_kernels_equals_a_loop():
     r = rng()
-    kernels, x = jnp.asarray(r.normal(size=(3, 3, 4))), jnp.asarray(r.normal(size=IMAGE))
-    together = jax.vmap(lambda k: ops.Blur(k, IMAGE)(x))(kernels)
+    kernels, x = r.normal(size=(3, 3, 4)), r.normal(size=IMAGE)
+    together = jax.jit(jax.vmap(lambda k: ops.Blur(k, IMAGE)(x)))(kernels)
     for k, y in zip(kernels, together, strict=True):
-        np.testing.assert_allclose(y, ops.Blur(k, IMAGE)(x), atol=1e-14)
-    operators = eqx.filter_vmap(lambda k: ops.Blur(k, IMAGE))(kernels)  # a batch of operators is one operator with axes
-    np.testing.assert_allclose(eqx.filter_vmap(lambda A: A(x))(operators), together, atol=1e-14)
+        np.testing.assert_allclose(y, convolved(k, x), atol=1e-14)
+    # a batch of operators is one operator with axes
+    operators = eqx.filter_jit(eqx.filter_vmap(lambda k: ops.Blur(k, IMAGE)))(kernels)
+    again = eqx.filter_jit(lambda many: eqx.filter_vmap(lambda A: A(jnp.asarray(x)))(many))(operators)
+    np.testing.assert_allclose(again, together, atol=1e-14)
 
 
 def test_norm_of_a_positive_kernel_of_sum_one_is_one():
@@ -281,25 +290,27 @@ DIAGONALISABLE = {
 
 
 @pytest.mark.parametrize("name", DIAGONALISABLE)
-def test_diagonalisable_algebra_needs_no_iteration(name, key, monkeypatch):
+def test_diagonalisable_algebra_needs_no_iteration(name, monkeypatch):
     A = DIAGONALISABLE[name]()
+    r = rng(4)
+    x, y = (random_like(r, at_precision(s, "float64")) for s in (A.in_structure, A.out_structure))
 
     def forbidden(*args, **kwargs):
         raise AssertionError("an iterative method ran although the spectrum follows from the factors")
 
     monkeypatch.setattr(krylov, "_conjugate_gradients", forbidden)
     monkeypatch.setattr(services, "_lanczos_norm", forbidden)
-    M = np.asarray(A.dense())
-    x = services.random_like(key, A.in_structure, jnp.float64)
-    y = services.random_like(key, A.out_structure, jnp.float64)
-    flat = jax.flatten_util.ravel_pytree
-    norm, back, prox, pinv = eqx.filter_jit(lambda A: (A.norm(), A.H(y), A.prox(x, y, 0.4), A.pinv(y)))(A)
+
+    def flat(tree):
+        return np.concatenate([np.ravel(a) for a in jax.tree.leaves(tree)])
+
+    program = eqx.filter_jit(lambda A, x, y: (A.dense(), A.norm(), A.H(y), A.prox(x, y, 0.4), A.pinv(y)))
+    M, norm, back, prox, pinv = jax.tree.map(np.asarray, program(A, x, y))
     np.testing.assert_allclose(norm, np.linalg.norm(M, 2), rtol=1e-12)
-    back = np.asarray(flat(back)[0])
     G = M.conj().T @ M
-    exact = np.linalg.solve(np.eye(len(G)) + 0.4 * G, flat(x)[0] + 0.4 * back)
-    np.testing.assert_allclose(flat(prox)[0], exact, atol=1e-10)
-    np.testing.assert_allclose(flat(pinv)[0], np.linalg.pinv(M, rcond=1e-10) @ flat(y)[0], atol=1e-9)
+    exact = np.linalg.solve(np.eye(len(G)) + 0.4 * G, flat(x) + 0.4 * flat(back))
+    np.testing.assert_allclose(flat(prox), exact, atol=1e-10)
+    np.testing.assert_allclose(flat(pinv), np.linalg.pinv(M, rcond=1e-10) @ flat(y), atol=1e-9)
 
 
 # Services --------------------------------------------------------------------------------------------------------------
@@ -348,7 +359,7 @@ def test_norm_of_zero_operators_is_zero():
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
 @pytest.mark.parametrize("complex", [False, True])
-def test_derivatives_of_iterative_solves_in_the_matrix(shape, complex, key):
+def test_derivatives_of_iterative_solves_in_the_matrix(shape, complex):
     """Tall, wide and rank-deficient (along a path of constant rank): forward and reverse equal central differences."""
     r = rng(3)
 
@@ -366,8 +377,9 @@ def test_derivatives_of_iterative_solves_in_the_matrix(shape, complex, key):
 
     h = 1e-5
     exact = (both(h) - both(-h)) / (2 * h)
-    np.testing.assert_allclose(jax.jvp(both, (0.0,), (1.0,))[1], exact, rtol=1e-6)
-    np.testing.assert_allclose(jax.jacrev(both)(0.0), exact, rtol=1e-6)
+    forward, reverse = jax.jit(lambda t: (jax.jvp(both, (t,), (1.0,))[1], jax.jacrev(both)(t)))(0.0)
+    np.testing.assert_allclose(forward, exact, rtol=1e-6)
+    np.testing.assert_allclose(reverse, exact, rtol=1e-6)
 
 
 def test_derivative_of_a_solve_lowers_without_callbacks(float32):
@@ -383,10 +395,9 @@ def test_derivative_of_a_solve_lowers_without_callbacks(float32):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_services_are_strict_and_keep_float32(name, key):
+def test_services_are_strict_and_keep_float32(name):
     A = build(OPERATORS, name)
-    x = services.random_like(key, A.in_structure, jnp.float32)
-    y = services.random_like(key, A.out_structure, jnp.float32)
+    x, y = (at_precision(s, jnp.float32) for s in (A.in_structure, A.out_structure))
     with strictly():
         results = jax.eval_shape(lambda x, y: [A.prox(x, y, 0.5), A.pinv(y), (2.0 * A).H(y), A.gram(x)], x, y)
         jax.eval_shape(A.norm)
@@ -395,9 +406,9 @@ def test_services_are_strict_and_keep_float32(name, key):
 
 
 @pytest.mark.parametrize("name", ["blur_circular", "matrix", "stack_mixed"])
-def test_jit_equals_eager(name, key):
+def test_jit_equals_eager(name):
     A = build(OPERATORS, name)
-    x = services.random_like(key, A.in_structure, jnp.float64)
+    x = jax.tree.map(jnp.asarray, random_like(rng(), at_precision(A.in_structure, "float64")))
     y = A(x)
 
     def program(A, x, y):

@@ -25,6 +25,8 @@ PRIORS = {
     "tikhonov_complex": lambda r: priors.Tikhonov(weight(r), 0.3 + 0.1j),
     "l1": lambda r: priors.L1(weight(r)),
     "l1_complex": lambda r: priors.L1(weight(r)),
+    "group_l1": lambda r: priors.GroupL1(weight(r), (0, -1)),
+    "group_l1_complex": lambda r: priors.GroupL1(weight(r), (1,)),
     "wavelet_l1": lambda r: priors.WaveletL1((8, 8, 1), "db2", 2, weight(r)),
     "wavelet_l1_complex": lambda r: priors.WaveletL1(IMAGE, "haar", 1, weight(r), details_only=False, complex=True),
     "box": lambda r: priors.Box(-r.uniform(0.1, 0.5, size=IMAGE), r.uniform(0.1, 0.5)),

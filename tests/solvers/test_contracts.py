@@ -15,7 +15,7 @@ from invjax import operators as ops
 from invjax.drive import Status, check
 
 from ..registry import build, strictly
-from .registry import IMAGE, SOLVERS, assemble, draw, start
+from .registry import CASES, IMAGE, SOLVERS, assemble, draw, start
 
 every = pytest.mark.parametrize("name", SOLVERS)
 STEPS = 4
@@ -178,16 +178,12 @@ def derivatives(name, prior, unrolled_steps, max_steps):
     return np.array(by_grad), np.array(by_steps)
 
 
-# Prior of the test where it is not the l1 norm (on which strict complementarity holds, so that the solution is smooth).
-SMOOTH = {"gradient": "ridge", "mlem": None, "chambolle_pock": "tv", "split_bregman": "tv_circular"}
-SINGLE = ["fista", "fista_complex", "hqs", "admm", "douglas_rachford", "sdmm", "condat_vu", *SMOOTH]  # one for each map
-
-
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", [n for n in SOLVERS if CASES[n].implicit])
 def test_implicit_derivative_equals_unrolled(name):
-    by_grad, by_steps = derivatives(name, SMOOTH.get(name, "group"), 2000 if name in SMOOTH else 400, 4000)
+    prior = CASES[name].implicit
+    by_grad, by_steps = derivatives(name, prior, 400 if prior == "group" else 2000, 4000)
     np.testing.assert_allclose(by_grad, by_steps, rtol=1e-4, atol=1e-7)
-    assert np.all(np.abs(by_grad[0 if name != "mlem" else 1 :]) > 1e-2)
+    assert np.all(np.abs(by_grad[0 if name != "mlem" else 1 :]) > 1e-2)  # the likelihood alone has no weight
 
 
 class Halving(eqx.Module):
