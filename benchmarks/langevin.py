@@ -116,9 +116,8 @@ def line_of(name: str, stopwatch: Stopwatch, size: int, num_steps: int, clean: n
     }
     rates["ess_per_second"] = rates["ess"] / times["seconds"]
     sizes = {"image": [size, size], "steps": steps}
-    return record(
-        f"langevin/{size}/{name}", sizes, times, psnr(np.asarray(mean), clean), "posterior mean PSNR", **rates
-    )
+    error = abs(deviation(pixels) / exact - 1)
+    return record(f"langevin/{size}/{name}", sizes, times, error, "relative error of the standard deviation", **rates)
 
 
 def beside(line: dict, peer: Peer, variant: str) -> dict:

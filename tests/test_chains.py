@@ -26,17 +26,22 @@ def assert_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def assert_close(a, b):
+    """Equal but for rounding: programs that are compiled for other batches may order sums and products differently."""
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-11), a, b)
+
+
 def test_chains_are_vmapped_single_chains(chains):
     keys, together = chains
     one_by_one = jax.jit(jax.vmap(lambda k: sample(k, standard_normal(), START, 12, **SETTINGS)))(keys)
-    assert_equal(together, one_by_one)
+    assert_close(together, one_by_one)
     assert together.collected["all"].shape == (4, 12, 3)
 
 
 def test_a_mesh_changes_nothing(chains):
     keys, together = chains
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("chains",))
-    assert_equal(together, sample_chains(keys, standard_normal(), START, 12, mesh=mesh, **SETTINGS))
+    assert_close(together, sample_chains(keys, standard_normal(), START, 12, mesh=mesh, **SETTINGS))
 
 
 def test_chunks_and_resuming_change_nothing(chains):

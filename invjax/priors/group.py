@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..types import real
-from .base import Prior, safe_sqrt, squared
+from .base import Prior, as_point, safe_sqrt, squared
 
 
 class GroupL1(Prior):
@@ -24,10 +24,12 @@ class GroupL1(Prior):
 
     def __call__(self, x: Array) -> Array:
         """``lam sum |x_group|``."""
+        x = as_point(x)
         return self._weighted(jnp.sum(self._norms(x)), x)
 
     def prox(self, x: Array, step_size: Any) -> Array:
         """Block soft-thresholding."""
+        x = as_point(x)
         threshold = self._threshold(x, step_size)
         norms = self._norms(x)
         kept = norms > threshold

@@ -16,6 +16,8 @@ import zipfile
 
 import pytest
 
+from ..environment import user_environment
+
 ROOT = pathlib.Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPT = "import sys; from invjax.cli import main; sys.argv[0] = 'invjax'; main()"
@@ -27,9 +29,8 @@ FILES = {
 
 def python(code, *arguments, **options):
     """Run code in a fresh interpreter, with the settings of a user rather than of these tests."""
-    env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_ENABLE_X64")}
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, env=user_environment(), timeout=300, **options)
 
 
 def test_every_import_is_declared():

@@ -1,0 +1,82 @@
+"""Markdown tables from the JSON lines of the benchmark scripts: ``python benchmarks/table.py FILE... ``.
+
+One table per file: every line of ours without a peer, then every comparison. It prints; nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+
+OURS = "| case | seconds | median | compile | quality | further |\n|---|---|---|---|---|---|"
+PEERS = "| ours | seconds | peer | its seconds | ratio | quality | its quality | further |\n|---|---|---|---|---|---|---|---|"
+FACTS = (
+    *("psnr", "iterations_per_second", "ess_per_second"),
+    *("peer_psnr", "peer_steps", "peer_reached", "peer_iterations_per_second", "ess_ratio"),
+)
+
+
+def number(value: object) -> str:
+    """Three significant digits."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2f}" if 1 <= abs(value) < 1000 else f"{value:.3g}"
+
+
+def facts(line: dict, prefix: str) -> str:
+    """The further fields that this line has, ours or the peer's."""
+    chosen = [f for f in FACTS if f in line and (f.startswith(("peer", "ess_ratio")) == (prefix == "peer"))]
+    return ", ".join(f"{f.removeprefix('peer_').replace('_', ' ')} {number(line[f])}" for f in chosen)
+
+
+def ours(lines: list[dict]) -> str:
+    """Each of our cases once, in the order of the file."""
+    first = {line["case"]: line for line in reversed(lines)}
+    rows = [OURS]
+    for line in dict.fromkeys(line["case"] for line in lines):
+        d = first[line]
+        steps = d["sizes"].get("steps")
+        further = ", ".join(p for p in (f"{steps} steps" if steps else "", facts(d, "ours")) if p)
+        cells = [
+            d["case"],
+            *(number(d[k]) for k in ("seconds", "seconds_median", "compile_seconds", "quality")),
+            further,
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def compared(lines: list[dict]) -> str:
+    """Each comparison; a missing peer is a row too."""
+    rows = [PEERS]
+    for d in lines:
+        if d["peer"] is None:
+            continue
+        keys = ("peer_seconds", "ratio", "quality", "peer_quality")
+        cells = [d["case"], number(d["seconds"]), d["peer"], *(number(d[k]) for k in keys), facts(d, "peer")]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) if len(rows) > 1 else ""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("files", nargs="+", type=pathlib.Path, help="JSON lines that a script printed")
+    for path in arguments.parse_args().files:
+        lines = [json.loads(text) for text in path.read_text().splitlines() if text.startswith("{")]
+        v = lines[0]["versions"]
+        print(
+            f"### {path.stem}\n\nQuality: {lines[0]['quality_name']}. {lines[0]['device'].upper()}, {v['cores']} cores of ",
+            end="",
+        )
+        print(
+            f"{v['cpu']}; Python {v['python']}, jax {v['jax']}; {lines[0]['dtype']}.\n\n{ours(lines)}\n\n{compared(lines)}\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
