@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..types import real
-from .base import Prior, as_point, safe_sqrt, squared
+from ..types import real, require
+from .base import Prior, as_point, safe_sqrt, scale, squared
 
 
 class GroupL1(Prior):
@@ -25,20 +25,29 @@ class GroupL1(Prior):
     def __call__(self, x: Array) -> Array:
         """``lam sum |x_group|``."""
         x = as_point(x)
-        return self._weighted(jnp.sum(self._norms(x)), x)
+        return self._weighted(jnp.sum(safe_sqrt(self._squares(x))), x)
 
     def prox(self, x: Array, step_size: Any) -> Array:
         """Block soft-thresholding."""
         x = as_point(x)
         threshold = self._threshold(x, step_size)
-        norms = self._norms(x)
-        kept = norms > threshold
-        return x * jnp.where(kept, 1 - threshold / jnp.where(kept, norms, 1), 0).astype(x.dtype)
+        return scale(jnp.maximum(1 - threshold / self._norms(x), 0), x)
+
+    def conj_prox(self, x: Array, step_size: Any) -> Array:
+        """Projection of every group on the ball of radius ``lam``; ``step_size > 0`` has no effect."""
+        x = as_point(x)
+        require(step_size, "step_size", positive=True)
+        lam = self._threshold(x, 1)
+        return scale(lam / jnp.maximum(self._norms(x), lam), x)
 
     def _norms(self, x: Array) -> Array:
+        """Group norms, never quite zero: quotients and derivatives stay finite, and one fused loop computes them."""
+        return jnp.sqrt(jnp.maximum(self._squares(x), 1e3 * float(jnp.finfo(x.dtype).tiny)))
+
+    def _squares(self, x: Array) -> Array:
         square = squared(x)
         for axis in self.axes:
             # Added slice by slice: on CPU a reduction over a short axis is some fifty times slower.
             parts = [jax.lax.slice_in_dim(square, i, i + 1, axis=axis) for i in range(square.shape[axis])]
             square = sum(parts[1:], parts[0])
-        return safe_sqrt(square)
+        return square

@@ -48,6 +48,8 @@ def split(prior: Any, x_structure: Any) -> tuple[Any, LinearOperator]:
 
 
 def dual_step(outer: Any, v: Array, step_size: Array) -> Array:
-    """``prox`` of ``step_size outer*`` at ``v`` by Moreau: ``v - step_size prox_{outer / step_size}(v / step_size)``."""
+    """``prox`` of ``step_size outer*`` at ``v``: the own one of the term, or ``v - s prox_{outer / s}(v / s)`` (Moreau)."""
+    if hasattr(outer, "conj_prox"):
+        return outer.conj_prox(v, step_size)
     step = jnp.asarray(step_size, v.real.dtype)
     return v - scale(step, outer.prox(scale(1 / step, v), 1 / step))
