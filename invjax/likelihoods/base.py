@@ -1,45 +1,50 @@
-"""What a noise model is: a sampler and a density of the measurement ``y`` given the clean measurement ``u = A x``."""
+"""What a fidelity is: a potential of the clean measurement ``u = A x`` given ``y``; and a noise model, which also has a law."""
 
 import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..types import grad
 
 
-class NoiseModel(eqx.Module):
-    """Base class. ``potential(u, y)`` is ``-log p(y | u)`` without the terms that do not depend on ``u``."""
+class Fidelity(eqx.Module):
+    """Base class of what compares ``u`` with ``y``. ``potential(u, y)`` is a real scalar."""
 
     @abc.abstractmethod
-    def sample(self, key: PRNGKeyArray, clean: Array) -> Array:
-        """Draw ``y`` given the clean measurement."""
+    def potential(self, u: PyTree, y: PyTree) -> Array:
+        """The data term."""
 
     @abc.abstractmethod
-    def potential(self, u: Array, y: Array) -> Array:
-        """``-log p(y | u)`` up to terms without ``u``; a scalar."""
+    def prox(self, u: PyTree, y: PyTree, step_size: Any) -> PyTree:
+        """``argmin_v step_size potential(v, y) + |v - u|^2 / 2``."""
 
     @abc.abstractmethod
-    def log_prob(self, u: Array, y: Array) -> Array:
-        """Normalised ``log p(y | u)``, for learning the noise parameters and for evidence; a scalar."""
-
-    @abc.abstractmethod
-    def prox(self, u: Array, y: Array, step_size: Any) -> Array:
-        """``argmin_v step_size potential(v, y) + |v - u|^2 / 2``, pixel by pixel."""
-
-    @abc.abstractmethod
-    def lipschitz(self, y: Array) -> Array:
+    def lipschitz(self, y: PyTree) -> Array:
         """Lipschitz constant of ``grad`` in ``u`` (infinite where there is none)."""
 
-    def grad(self, u: Array, y: Array) -> Array:
+    def grad(self, u: PyTree, y: PyTree) -> PyTree:
         """Gradient of ``potential`` in ``u``."""
         return grad(lambda v: self.potential(v, y), u)
 
-    def score(self, u: Array, y: Array) -> Array:
-        """``grad_u log p(y | u)``, minus ``grad``."""
-        return -self.grad(u, y)
+    def score(self, u: PyTree, y: PyTree) -> PyTree:
+        """Minus ``grad``."""
+        return jax.tree.map(jnp.negative, self.grad(u, y))
+
+
+class NoiseModel(Fidelity):
+    """A law of ``y`` given ``u``. ``potential(u, y)`` is ``-log p(y | u)`` without the terms that do not depend on ``u``."""
+
+    @abc.abstractmethod
+    def sample(self, key: PRNGKeyArray, clean: PyTree) -> PyTree:
+        """Draw ``y`` given the clean measurement."""
+
+    @abc.abstractmethod
+    def log_prob(self, u: PyTree, y: PyTree) -> Array:
+        """Normalised ``log p(y | u)``, for learning the noise parameters and for evidence; a scalar."""
 
 
 def as_parameter(value: Array, u: Array) -> Array:

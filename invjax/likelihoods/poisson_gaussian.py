@@ -10,8 +10,7 @@ from jaxtyping import Array
 
 from ..types import real, require
 from .base import NoiseModel, as_parameter
-
-_BISECTIONS = 60
+from .scalar import root
 
 
 class PoissonGaussian(NoiseModel):
@@ -74,7 +73,7 @@ class PoissonGaussian(NoiseModel):
     def prox(self, u: Array, y: Array, step_size: Any) -> Array:
         """A local minimiser by bisection; on ``u >= 0`` unique when ``step_size <= 2 sigma^4 / gain^2`` (convex there).
 
-        One Newton step at the end carries the derivative of the minimiser in every argument. For the default density only.
+        For the default density only.
         """
         if self.num_terms is not None:
             raise ValueError("prox: expected the Gaussian approximation (num_terms=None), got the exact series")
@@ -88,15 +87,7 @@ class PoissonGaussian(NoiseModel):
         pull = step * as_parameter(self.gain, u) / (2 * as_parameter(self.sigma, u) ** 2)
         low, high = jnp.minimum(u, y) - pull, jnp.maximum(u, jnp.abs(y))
 
-        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            middle = 0.5 * (ends[0] + ends[1])
-            below = slope(middle) < 0
-            return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)
-
-        low, high = jax.lax.stop_gradient(jax.lax.fori_loop(0, _BISECTIONS, halve, jax.lax.stop_gradient((low, high))))
-        root = 0.5 * (low + high)
-        curvature = jax.lax.stop_gradient(jax.jvp(slope, (root,), (jnp.ones_like(root),))[1])
-        return root - slope(root) / curvature
+        return root(slope, low, high)
 
     def lipschitz(self, y):
         """Bound for ``u >= 0``: ``(1 + gain max|y| / sigma^2)^2 / sigma^2 + gain^2 / (2 sigma^4)``."""

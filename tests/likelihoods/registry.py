@@ -17,10 +17,36 @@ LIKELIHOODS = {
     "poisson_gaussian": lambda r: likelihoods.PoissonGaussian(r.uniform(0.1, 0.2), r.uniform(0.2, 0.3)),
     "poisson_gaussian_per_pixel": lambda r: likelihoods.PoissonGaussian(0.1, r.uniform(0.2, 0.3, SHAPE)),
     "poisson_gaussian_exact": lambda r: likelihoods.PoissonGaussian(0.2, 0.3, num_terms=50),
+    "laplace": lambda r: likelihoods.Laplace(r.uniform(0.3, 0.6, 2)),
+    "laplace_complex": lambda r: likelihoods.Laplace(r.uniform(0.3, 0.6)),
+    "uniform": lambda r: likelihoods.Uniform(r.uniform(0.3, 0.6)),
+    "quantised": lambda r: likelihoods.Quantised(r.uniform(0.1, 0.2)),
+    "gamma": lambda r: likelihoods.Gamma(r.uniform(3, 6)),
+    "fisher_tippett": lambda r: likelihoods.FisherTippett(r.uniform(3, 6)),
+    "log_poisson": lambda r: likelihoods.LogPoisson(r.uniform(20, 40), r.uniform(0.5, 1)),
+    "rician": lambda r: likelihoods.Rician(r.uniform(0.3, 0.6)),
+    "salt_pepper": lambda r: likelihoods.SaltPepper(r.uniform(0.1, 0.2), r.uniform(0.1, 0.2)),
+    "uniform_gaussian": lambda r: likelihoods.UniformGaussian(r.uniform(0.1, 0.2), r.uniform(0.5, 0.6)),
+    "student_t": lambda r: likelihoods.StudentT(r.uniform(3, 6), r.uniform(0.3, 0.6)),
+    "noiseless": lambda r: likelihoods.Noiseless(),
+    "huber": lambda r: likelihoods.Huber(r.uniform(0.05, 0.1), r.uniform(0.3, 0.6)),
+    "huber_complex": lambda r: likelihoods.Huber(r.uniform(0.05, 0.1), r.uniform(0.3, 0.6)),
+    "ball": lambda r: likelihoods.Ball(r.uniform(2, 3)),
+    "amplitude": lambda r: likelihoods.Amplitude(r.uniform(0.3, 0.6), r.uniform(0.01, 0.02)),
+    "itoh": lambda r: likelihoods.Itoh(r.uniform(0.3, 0.6)),
 }
+NONCONVEX = ("gamma", "rician", "student_t", "uniform_gaussian")
+INDICATORS = ("uniform", "quantised", "salt_pepper", "noiseless", "ball")
+"""Their potential is constant where it is finite, so its derivative is not that of a smooth function."""
+SMOOTH = [name for name in LIKELIHOODS if name not in (*INDICATORS, "laplace", "laplace_complex")]
 
 
 def clean(r, name, shape=SHAPE):
     """A clean measurement in the domain of the model."""
     u = r.uniform(0.5, 1.5, shape)
     return jnp.asarray(u + 1j * r.uniform(0.5, 1.5, shape) if "complex" in name else u)
+
+
+def measured(key, noise, u):
+    """A measurement: drawn from the law, or for a fidelity without one, near ``u`` and in its domain."""
+    return noise.sample(key, u) if isinstance(noise, likelihoods.NoiseModel) else 1.1 * u + 0.02 * jnp.cos(9 * u)
