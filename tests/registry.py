@@ -35,6 +35,10 @@ def matrix(r, complex=True):
     return r.normal(size=(5, 4)) + (1j * r.normal(size=(5, 4)) if complex else 0)
 
 
+def prng(r):
+    return jax.random.key(int(r.integers(2**31)))
+
+
 IMAGE = (8, 6, 2)
 VOLUME = (4, 4, 6, 1)
 
@@ -72,6 +76,22 @@ OPERATORS = {
     "fourier": lambda r: ops.FourierTransform(IMAGE),
     "fourier_centred": lambda r: ops.FourierTransform((7, 6, 1), centred=True),
     "mri": lambda r: ops.single_coil_mri(mask(r)[..., 0], IMAGE),
+    "crop": lambda r: ops.Crop(IMAGE, (5, 6, 1), (2, 0, 1)),
+    "pad": lambda r: ops.pad((4, 3, 2), (6, 6, 2), complex=True),
+    "cosine": lambda r: ops.CosineTransform((4, 6, 2)),
+    "gaussian_sensing": lambda r: ops.GaussianSensing(prng(r), 10, (4, 3, 1), block=4),
+    "gaussian_sensing_complex": lambda r: ops.GaussianSensing(prng(r), 7, (4, 3, 1), complex=True),
+    "structured_random": lambda r: ops.structured_random(prng(r), (4, 6, 1), (3, 4, 1)),
+    "structured_random_padded": lambda r: ops.structured_random(prng(r), (3, 4, 1), (5, 6, 1), transform="cosine"),
+    "hadamard": lambda r: ops.Hadamard((4, 8, 2)),
+    "single_pixel": lambda r: ops.single_pixel_camera((4, 8, 2), 11, "zig_zag"),
+    "channel_matrix": lambda r: ops.ChannelMatrix(r.normal(size=(3, 2)), IMAGE),
+    "channel_matrix_complex": lambda r: ops.ChannelMatrix(matrix(r)[:2, :2], IMAGE, complex=True),
+    "decolorise": lambda r: ops.decolorise((4, 5, 3), r.uniform(0.1, 1, 3)),
+    "demosaicing": lambda r: ops.demosaicing((4, 6, 3)),
+    "demosaicing_packed": lambda r: ops.demosaicing((4, 6, 3), "GBRG", packed=True),
+    "pansharpening": lambda r: ops.pansharpening((4, 6, 3), 2, r.uniform(0.1, 1, 3), kernel(r, (3, 3))),
+    "snapshot_spectral": lambda r: ops.SnapshotSpectral(mask(r), (8, 6, 3)),
     "adjoint": lambda r: ops.Blur(kernel(r), IMAGE, "valid").H,
     "transpose": lambda r: ops.Matrix(matrix(r)).T,
     "composed": lambda r: ops.Mask(mask(r), IMAGE) @ ops.Blur(kernel(r), IMAGE),

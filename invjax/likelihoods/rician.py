@@ -54,6 +54,6 @@ class Rician(NoiseModel):
         return root(lambda v: v - u + step * self.grad(v, y), low, high)
 
     def lipschitz(self, y):
-        """``max(1, y^2 / (2 sigma^2)) / sigma^2``: the curvature is ``(1 - (y / sigma)^2 R') / sigma^2`` with ``0 < R' <= 1/2``."""
+        """``max(1, y^2 / (2 sigma^2)) / sigma^2``: curvature ``(1 - (y / sigma)^2 R') / sigma^2``, ``0 < R' <= 1/2``."""
         variance = as_parameter(self.sigma, y) ** 2
         return jnp.max(jnp.maximum(1, y**2 / (2 * variance)) / variance)

@@ -3,11 +3,15 @@
 from .base import LinearOperator
 from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
 from .blur import Blur
+from .compressed import GaussianSensing, structured_random
+from .crop import Crop, pad
 from .differences import FiniteDifferences
-from .fourier import FourierTransform, single_coil_mri
+from .fourier import CosineTransform, FourierTransform, single_coil_mri
+from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .resample import Decimate, downsampling
 from .services import dot_test
+from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, demosaicing, pansharpening
 from .spectrum import Spectrum
 from .stack import block_diagonal, stack
 from .structure import structure
@@ -15,24 +19,38 @@ from .wavelet import Wavelet
 
 __all__ = [
     "Blur",
+    "ChannelMatrix",
+    "CosineTransform",
+    "Crop",
     "Decimate",
     "FiniteDifferences",
     "FourierTransform",
     "FunctionOperator",
+    "GaussianSensing",
+    "Hadamard",
     "Identity",
     "LinearOperator",
     "Mask",
     "Matrix",
+    "SnapshotSpectral",
     "Spectrum",
     "Wavelet",
     "antialias_kernel",
+    "bayer_mask",
     "block_diagonal",
+    "decolorise",
+    "demosaicing",
     "dot_test",
     "downsampling",
     "from_function",
     "gaussian_kernel",
+    "hadamard_order",
+    "pad",
+    "pansharpening",
     "single_coil_mri",
+    "single_pixel_camera",
     "stack",
     "structure",
+    "structured_random",
     "uniform_kernel",
 ]

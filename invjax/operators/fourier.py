@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from .base import LinearOperator
 from .basic import Mask
-from .spectrum import Fourier, Pixel, Spectrum
+from .spectrum import Cosine, Fourier, Pixel, Spectrum
 from .structure import structure
 
 
@@ -38,6 +38,36 @@ class FourierTransform(LinearOperator):
     def basis(self) -> Fourier:
         """The Fourier basis of the transform."""
         return Fourier(tuple(range(len(self.in_structure.shape) - 1)), self.centred)
+
+    def apply(self, x):
+        return self.basis.forward(x)
+
+    def adjoint(self, y):
+        return self.basis.inverse(y)
+
+    @property
+    def spectrum(self):
+        return Spectrum(jnp.ones(()), Pixel(), self.basis)
+
+
+class CosineTransform(LinearOperator):
+    """Orthonormal DCT-II over the spatial axes of images ``(H, W, C)`` (volumes ``(D, H, W, C)``): ``A^H = A^(-1)``."""
+
+    in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
+
+    def __init__(self, shape: tuple[int, ...], *, complex: bool = False):
+        if len(shape) < 2:
+            raise ValueError(f"shape: expected at least one spatial axis and channels, got {shape}")
+        self.in_structure = structure(shape, complex)
+
+    @property
+    def out_structure(self):
+        return self.in_structure
+
+    @property
+    def basis(self) -> Cosine:
+        """The cosine basis of the transform."""
+        return Cosine(tuple(range(len(self.in_structure.shape) - 1)))
 
     def apply(self, x):
         return self.basis.forward(x)

@@ -31,6 +31,24 @@ PRIORS = {
     "wavelet_l1_complex": lambda r: priors.WaveletL1(IMAGE, "haar", 1, weight(r), details_only=False, complex=True),
     "box": lambda r: priors.Box(-r.uniform(0.1, 0.5, size=IMAGE), r.uniform(0.1, 0.5)),
     "nonnegative": lambda r: priors.NonNegative(),
+    "huber": lambda r: priors.Huber(weight(r), r.uniform(0.05, 0.2)),
+    "huber_complex": lambda r: priors.Huber(weight(r), r.uniform(0.05, 0.2)),
+    "nuclear_norm": lambda r: priors.NuclearNorm(weight(r)),
+    "nuclear_norm_complex": lambda r: priors.NuclearNorm(weight(r)),
+    "simplex": lambda r: priors.Simplex(r.uniform(1, 2)),
+    "l1_ball": lambda r: priors.L1Ball(r.uniform(3, 4)),
+    "l1_ball_complex": lambda r: priors.L1Ball(r.uniform(3, 4)),
+    "l2_ball": lambda r: priors.L2Ball(r.uniform(1, 2)),
+    "l2_ball_complex": lambda r: priors.L2Ball(r.uniform(1, 2)),
+    "linf_ball": lambda r: priors.LInfBall(r.uniform(0.5, 0.6)),
+    "linf_ball_complex": lambda r: priors.LInfBall(r.uniform(0.5, 0.6)),
+    "l0": lambda r: priors.L0(weight(r)),
+    "l0_complex": lambda r: priors.L0(weight(r)),
+    "mcp": lambda r: priors.MCP(weight(r), r.uniform(0.6, 0.9)),
+    "scad": lambda r: priors.SCAD(weight(r), r.uniform(0.3, 0.5), r.uniform(3, 4)),
+    "log_sum": lambda r: priors.LogSum(weight(r), r.uniform(0.1, 0.2)),
+    "l1_minus_l2": lambda r: priors.L1MinusL2(weight(r), r.uniform(0.8, 1)),
+    "l1_minus_l2_complex": lambda r: priors.L1MinusL2(weight(r)),
     "tv": tv(),
     "tv_anisotropic": tv(kind="anisotropic", channels="separate"),
     "tv_circular": tv(boundary="circular", channels="separate"),
@@ -40,7 +58,11 @@ PRIORS = {
     "smoothed_tv_complex": lambda r: priors.SmoothedTV(IMAGE, weight(r), 0.1, "anisotropic", complex=True),
 }
 PROXIMABLE = [name for name in PRIORS if not name.startswith("smoothed")]
-SMOOTH = ["zero", "tikhonov", "tikhonov_complex", "smoothed_tv", "smoothed_tv_complex"]
+NONCONVEX = ("l0", "l0_complex", "mcp", "scad", "log_sum", "l1_minus_l2", "l1_minus_l2_complex")
+"""Optimality, Moreau's identity and non-expansiveness of a convex prox do not hold; they are checked by brute force."""
+INDICATORS = ("box", "nonnegative", "simplex", "l1_ball", "l1_ball_complex", "l2_ball", "l2_ball_complex", "linf_ball")
+INDICATORS += ("linf_ball_complex",)
+SMOOTH = ["huber", "huber_complex", "zero", "tikhonov", "tikhonov_complex", "smoothed_tv", "smoothed_tv_complex"]
 SHAPES = {"wavelet_l1": (8, 8, 1), "tv_3d": (3, 4, 4, 1)}
 
 

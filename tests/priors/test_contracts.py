@@ -13,13 +13,14 @@ from invjax import priors
 from invjax.types import inner, norm
 
 from ..registry import build, strictly
-from .registry import PRIORS, PROXIMABLE, SMOOTH, point
+from .registry import INDICATORS, NONCONVEX, PRIORS, PROXIMABLE, SMOOTH, point
 
 every = pytest.mark.parametrize("name", PRIORS)
 proximable = pytest.mark.parametrize("name", PROXIMABLE)
+convex = pytest.mark.parametrize("name", [name for name in PROXIMABLE if name not in NONCONVEX])
 smooth = pytest.mark.parametrize("name", SMOOTH)
 STEP = 0.7
-CONE = ("zero", "nonnegative")  # indicators and zero: the weight has no effect on the prox
+CONE = ("zero", *INDICATORS)  # the weight has no effect on the prox
 
 
 @eqx.filter_jit
@@ -44,7 +45,7 @@ def solved(name):
     return g, x, prox(g, x, jnp.asarray(STEP))
 
 
-@proximable
+@convex
 def test_prox_is_optimal(name, key):
     g, x, z = solved(name)
 
@@ -58,7 +59,7 @@ def test_prox_is_optimal(name, key):
         assert objective(u) >= best + norm(u - z) ** 2 / 2 - 1e-9 * (1 + best)
 
 
-@proximable
+@convex
 def test_moreau_identity(name):
     g, x, z = solved(name)
     dual = g.conj_prox(x / STEP, 1 / STEP)  # x = prox_{s g}(x) + s prox_{g* / s}(x / s)
@@ -70,7 +71,7 @@ def test_moreau_identity(name):
         assert value(g, u) >= value(g, z) + inner(y, u - z) - 1e-5
 
 
-@proximable
+@convex
 def test_prox_is_firmly_nonexpansive(name, key):
     g, x, z = solved(name)
     u = point(jax.random.fold_in(key, 1), name)
@@ -84,7 +85,7 @@ def test_weight_and_step_enter_as_a_product(name):
     for scaled in (2 * g, g * 2.0, jnp.asarray(2.0) * g):
         np.testing.assert_allclose(prox(scaled, x, jnp.asarray(STEP / 2)), z, atol=1e-6)
         np.testing.assert_allclose(value(scaled, z), 2 * value(g, z), rtol=1e-12)
-    np.testing.assert_allclose(prox(0 * g, x, jnp.asarray(STEP)), z if name in (*CONE, "box") else x, atol=1e-12)
+    np.testing.assert_allclose(prox(0 * g, x, jnp.asarray(STEP)), z if name in CONE else x, atol=1e-12)
 
 
 @every
@@ -132,7 +133,7 @@ def test_non_smooth_priors_have_no_gradient(name, key):
         g.grad(x)
     with pytest.raises(ValueError, match="not smooth; use prox"):
         g.score(x)
-    if name not in ("box", "nonnegative"):  # autodiff of the potential is finite at the kinks all the same
+    if name not in INDICATORS:  # autodiff of the potential is finite at the kinks all the same
         assert jnp.all(jnp.isfinite(eqx.filter_jit(eqx.filter_grad(lambda x, g: g(x)))(0 * x, g)))
 
 
