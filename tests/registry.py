@@ -91,7 +91,7 @@ OPERATORS = {
     "demosaicing": lambda r: ops.demosaicing((4, 6, 3)),
     "demosaicing_packed": lambda r: ops.demosaicing((4, 6, 3), "GBRG", packed=True),
     "pansharpening": lambda r: ops.pansharpening((4, 6, 3), 2, r.uniform(0.1, 1, 3), kernel(r, (3, 3))),
-    "snapshot_spectral": lambda r: ops.SnapshotSpectral(mask(r), (8, 6, 3)),
+    "snapshot_spectral": lambda r: ops.SnapshotSpectral(r.uniform(size=(8, 6, 1)), (8, 6, 3)),
     "adjoint": lambda r: ops.Blur(kernel(r), IMAGE, "valid").H,
     "transpose": lambda r: ops.Matrix(matrix(r)).T,
     "composed": lambda r: ops.Mask(mask(r), IMAGE) @ ops.Blur(kernel(r), IMAGE),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -109,10 +110,15 @@ def least_squares_prox(A: LinearOperator, x: PyTree, y: PyTree, step_size: Any) 
 def shifted_solve(A: LinearOperator, rhs: PyTree, step_size: Any) -> PyTree:
     """``(I + step_size A^H A)^(-1) rhs``: by the spectrum, the Woodbury identity on ``A A^H``, or conjugate gradients."""
     step_size = jnp.asarray(real(step_size), precision_of(rhs))
+
+    def shrink(values: Array) -> Array:
+        wide = _widened(values, rhs)
+        return 1 / (1 + jnp.asarray(step_size, wide.dtype) * wide)
+
     if (gram := A.gram_spectrum) is not None:
-        return gram.map(lambda g: 1 / (1 + jnp.asarray(step_size, g.dtype) * g)).apply(rhs)
+        return gram.map(shrink).apply(rhs)
     if (cogram := A.cogram_spectrum) is not None:
-        inside = cogram.map(lambda c: 1 / (1 + jnp.asarray(step_size, c.dtype) * c)).apply(A.apply(rhs))
+        inside = cogram.map(shrink).apply(A.apply(rhs))
         return jax.tree.map(jnp.subtract, rhs, scale(step_size, A.adjoint(inside)))
     return krylov.solve_shifted(A, rhs, step_size)
 
@@ -125,15 +131,20 @@ def pinv(A: LinearOperator, y: PyTree) -> PyTree:
     """
     y = conform(y, A.out_structure, "y")
     if (gram := A.gram_spectrum) is not None:
-        return gram.map(_reciprocal).apply(A.adjoint(y))
+        return gram.map(lambda v: _reciprocal(v, y)).apply(A.adjoint(y))
     if (cogram := A.cogram_spectrum) is not None:
-        return A.adjoint(cogram.map(_reciprocal).apply(y))
+        return A.adjoint(cogram.map(lambda v: _reciprocal(v, y)).apply(y))
     return krylov.pinv(A, y)
 
 
-def _reciprocal(values: Array) -> Array:
-    cut = jnp.finfo(values.dtype).eps * values.size * jnp.max(values)
-    return jnp.where(values > cut, 1 / jnp.where(values > cut, values, 1), 0)
+def _reciprocal(values: Array, y: PyTree) -> Array:
+    kept = values > jnp.finfo(values.dtype).eps * values.size * jnp.max(values)
+    return jnp.where(kept, 1 / _widened(jnp.where(kept, values, 1), y), 0)
+
+
+def _widened(values: Array, x: PyTree) -> Array:
+    """The values at the precision of ``x`` if that is higher: what is computed from them is then as precise as ``x``."""
+    return values.astype(np.promote_types(values.dtype, precision_of(x)))
 
 
 def trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int = 32) -> tuple[Array, Array]:

@@ -15,9 +15,12 @@ from .base import Prior, as_point, safe_sqrt, scale, squared
 class _Indicator(Prior):
     """0 inside a set of size ``radius``, infinite outside (with a slack of rounding); ``lam`` has no effect."""
 
-    radius: Array = eqx.field(converter=real, default=1.0)
-    lam: Array = eqx.field(converter=real, default=1.0)
+    radius: Array = eqx.field(converter=real)
+    lam: Array = eqx.field(converter=real)
     smooth: ClassVar[bool] = False
+
+    def __init__(self, radius: Any = 1.0, lam: Any = 1.0):
+        self.radius, self.lam = radius, lam
 
     def __check_init__(self):
         require(self.radius, "radius", positive=True, shape=())

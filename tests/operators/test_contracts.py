@@ -110,17 +110,17 @@ def test_apply_and_adjoint_equal_the_matrix(name):
     x, y = vector(lane(xs["float64"])), vector(lane(ys["float64"]))
     for i in range(PAIRS):  # the batch too: vmap equals a loop
         u = vector(lane(xs["float64"], i))
-        np.testing.assert_allclose(vector(lane(out["apply"]["float64"], i)), M @ u, atol=1e-12)
+        np.testing.assert_allclose(vector(lane(out["apply"]["float64"], i)), M @ u, rtol=1e-11, atol=1e-12)
     real = (lambda a: a) if np.iscomplexobj(x) else np.real
-    np.testing.assert_allclose(vector(lane(out["adjoint"]["float64"])), real(M.conj().T @ y), atol=1e-12)
-    np.testing.assert_allclose(vector(out["transpose"]), real(M.T @ y), atol=1e-12)
+    np.testing.assert_allclose(vector(lane(out["adjoint"]["float64"])), real(M.conj().T @ y), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(vector(out["transpose"]), real(M.T @ y), rtol=1e-11, atol=1e-12)
 
 
 @every
 def test_eager_equals_jit_and_pytree_round_trip(name):
     A, given, out = results(name)
     x = jax.tree.map(jnp.asarray, lane(given[0]["float64"]))
-    np.testing.assert_allclose(vector(A(x)), vector(lane(out["apply"]["float64"])), atol=1e-12)
+    np.testing.assert_allclose(vector(A(x)), vector(lane(out["apply"]["float64"])), rtol=1e-11, atol=1e-12)
     leaves, tree = jax.tree.flatten(A)
     before = len(TRACES)
     again = program(tree.unflatten(leaves), *given)
@@ -145,9 +145,9 @@ def test_prox_and_pinv_equal_dense_algebra(name):
     back = out["dense"].conj().T @ y
     back = back if np.iscomplexobj(x) else back.real
     exact = np.linalg.solve(np.eye(len(G)) + STEP * G, x + STEP * back)
-    np.testing.assert_allclose(vector(out["prox"]), exact, atol=1e-9)
+    np.testing.assert_allclose(vector(out["prox"]), exact, rtol=1e-9, atol=1e-9)
     least = np.linalg.pinv(G, rcond=1e-10, hermitian=True) @ back
-    np.testing.assert_allclose(vector(out["pinv"]), least, atol=1e-7 * max(1, np.linalg.norm(least)))
+    np.testing.assert_allclose(vector(out["pinv"]), least, rtol=1e-9, atol=1e-7 * max(1, np.linalg.norm(least)))
 
 
 @every
@@ -155,7 +155,7 @@ def test_gradients(name):
     """In the input: ``A^H A x``. In the operator's own arrays: central differences, exact for a quadratic but for rounding."""
     A, (xs, _, direction), out = results(name)
     x = vector(lane(xs["float64"]))
-    np.testing.assert_allclose(vector(out["grad"]), gram_matrix(A, out["dense"]) @ x, atol=1e-11)
+    np.testing.assert_allclose(vector(out["grad"]), gram_matrix(A, out["dense"]) @ x, rtol=1e-11, atol=1e-11)
     if jax.tree.leaves(direction):
         np.testing.assert_allclose(out["slope"], out["difference"], rtol=1e-6)
     else:  # nothing there to differentiate in
