@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -101,10 +102,11 @@ def structured_random(
             f"out_shape: expected no axis smaller where another is larger than in {shape}, got {out_shape}"
         )
     complex = transform == "fourier"
-    make = {"fourier": FourierTransform, "cosine": CosineTransform, "hadamard": Hadamard}[transform]
+    make: dict[str, Callable[..., LinearOperator]]
+    make = {"fourier": FourierTransform, "cosine": CosineTransform, "hadamard": Hadamard}
     operator: LinearOperator | None = Crop(larger, shape, complex=complex).H if larger != shape else None
     for layer_key in jax.random.split(key, num_layers):
-        layer = make(larger) @ Mask(_diagonal(layer_key, larger, complex), larger, complex=complex)
+        layer = make[transform](larger) @ Mask(_diagonal(layer_key, larger, complex), larger, complex=complex)
         operator = layer if operator is None else layer @ operator
     if operator is None:
         raise ValueError(f"num_layers: expected an integer >= 1, got {num_layers}")
