@@ -40,6 +40,7 @@ def options(photo, operator="blur:1.6", *, measured=False, size=None):
     return RestoreOptions(photo, measured, spec, *free)
 
 
+@pytest.mark.slow
 def test_default_operator(capfd):
     arrays, report = restored(*SMALL)
     out, err = capfd.readouterr()
@@ -94,6 +95,7 @@ def _check_report(arrays, report):
     assert report["versions"]["jax"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", ["uniform:15", "downsample:2", "inpaint:0.5", "denoise"])
 def test_other_operators(operator):
     arrays, report = restored("--operator", operator, *FIXED)
@@ -113,6 +115,7 @@ def test_other_operators(operator):
     assert error["restored"] < (1.5 if operator == "denoise" else 1.0) * plain
 
 
+@pytest.mark.slow
 def test_a_measured_colour_photograph(capfd):
     truth = skimage.data.coffee()[::10, ::10] / 255
     blurred = scipy.ndimage.gaussian_filter(truth, (1.6, 1.6, 0)) + 0.03 * np.random.default_rng(0).normal(

@@ -13,6 +13,7 @@ from invjax.operators import FiniteDifferences
 from ..registry import call
 
 DRAWS = 1_000_000
+SCORES = 200_000
 Z = 0.8
 
 # Noise, mean and variance of y given u = 0.8.
@@ -146,18 +147,18 @@ FISHER = {
 @pytest.mark.parametrize("name", FISHER)
 def test_score_has_mean_zero_and_variance_fisher(name, key):
     noise, fisher = FISHER[name]
-    z = jnp.full(DRAWS, Z)
+    z = jnp.full(SCORES, Z)
     score = call(noise, "score", z, call(noise, "sample", key, z))
-    assert abs(score.mean()) < 5 * score.std() / np.sqrt(DRAWS)
-    np.testing.assert_allclose(score.var(), fisher, atol=5 * (score**2).std() / np.sqrt(DRAWS) + 1e-12)
+    assert abs(score.mean()) < 5 * score.std() / np.sqrt(SCORES)
+    np.testing.assert_allclose(jnp.mean(score**2), fisher, rtol=1e-12, atol=5 * (score**2).std() / np.sqrt(SCORES))
 
 
 def test_rician_score_has_mean_zero_and_second_moment(key):
-    z, noise = jnp.full(DRAWS, Z), lik.Rician(0.5)
+    z, noise = jnp.full(SCORES, Z), lik.Rician(0.5)
     y = call(noise, "sample", key, z)
-    np.testing.assert_allclose(jnp.mean(y**2), Z**2 + 2 * 0.25, rtol=0.005)
+    np.testing.assert_allclose(jnp.mean(y**2), Z**2 + 2 * 0.25, rtol=0.01)
     score = call(noise, "score", z, y)
-    assert abs(score.mean()) < 5 * score.std() / np.sqrt(DRAWS)
+    assert abs(score.mean()) < 5 * score.std() / np.sqrt(SCORES)
 
 
 # Proxes ----------------------------------------------------------------------------------------------------------------
