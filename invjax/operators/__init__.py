@@ -1,4 +1,4 @@
-"""Linear operators of imaging: an algebra with exact adjoints and known spectra."""
+"""Forward models of imaging: an algebra of linear operators with exact adjoints and known spectra, and nonlinear ones."""
 
 from .base import LinearOperator
 from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
@@ -9,6 +9,8 @@ from .differences import FiniteDifferences
 from .fourier import CosineTransform, FourierTransform, single_coil_mri
 from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
+from .linearise import linearise
+from .operator import Operator
 from .resample import Decimate, downsampling
 from .services import dot_test
 from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, demosaicing, pansharpening
@@ -32,6 +34,7 @@ __all__ = [
     "LinearOperator",
     "Mask",
     "Matrix",
+    "Operator",
     "SnapshotSpectral",
     "Spectrum",
     "Wavelet",
@@ -45,6 +48,7 @@ __all__ = [
     "from_function",
     "gaussian_kernel",
     "hadamard_order",
+    "linearise",
     "pad",
     "pansharpening",
     "single_coil_mri",

@@ -1,7 +1,6 @@
 """Linear operators: ``A(x)``, ``A.H(y)``, ``A @ B``, ``A + B``, ``2 * A``, with automatic exact adjoints and known spectra."""
 
-import abc
-from typing import Any
+from typing import Any, overload
 
 import equinox as eqx
 import jax
@@ -10,11 +9,12 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..types import real
 from . import services
+from .operator import Operator, require_composable
 from .spectrum import Spectrum
-from .structure import at_precision, conform, is_complex, precision_of, scale
+from .structure import at_precision, is_complex, precision_of, scale
 
 
-class LinearOperator(eqx.Module):
+class LinearOperator(Operator):
     """A linear map between two structures (``jax.ShapeDtypeStruct`` or tuples of them) of arrays.
 
     A subclass defines ``in_structure``, ``out_structure`` and ``apply``; the adjoint (conjugate transpose for the real or
@@ -23,22 +23,11 @@ class LinearOperator(eqx.Module):
     The precision is that of the input; batches come from ``jax.vmap``.
     """
 
-    in_structure: eqx.AbstractVar[PyTree]
-    out_structure: eqx.AbstractVar[PyTree]
-
-    @abc.abstractmethod
-    def apply(self, x: PyTree) -> PyTree:
-        """``A x`` for an ``x`` that was checked already."""
-
     def adjoint(self, y: PyTree) -> PyTree:
         """``A^H y`` for a checked ``y``; exact transposition unless a subclass has something faster."""
         transpose = jax.linear_transpose(self.apply, at_precision(self.in_structure, precision_of(y)))
         (x,) = transpose(jax.tree.map(jnp.conj, y))
         return jax.tree.map(jnp.conj, x)
-
-    def __call__(self, x: PyTree) -> PyTree:
-        """``A x``. Raises ``ValueError`` for another shape, an integer array, or a complex array in a real domain."""
-        return self.apply(conform(x, self.in_structure, "x"))
 
     @property
     def spectrum(self) -> Spectrum | None:
@@ -105,10 +94,14 @@ class LinearOperator(eqx.Module):
         """Hutchinson estimate of the trace and its standard error; see ``services.trace``."""
         return services.trace(key, self, num_probes)
 
-    def __matmul__(self, other: "LinearOperator") -> "LinearOperator":
-        if not isinstance(other, LinearOperator):
-            return NotImplemented
-        return Composed(self, other)
+    @overload
+    def __matmul__(self, other: "LinearOperator") -> "LinearOperator": ...
+
+    @overload
+    def __matmul__(self, other: Operator) -> Operator: ...
+
+    def __matmul__(self, other):
+        return Composed(self, other) if isinstance(other, LinearOperator) else super().__matmul__(other)
 
     def __add__(self, other: "LinearOperator") -> "LinearOperator":
         if not isinstance(other, LinearOperator):
@@ -266,10 +259,7 @@ class Composed(LinearOperator):
     inner: LinearOperator
 
     def __check_init__(self):
-        if self.outer.in_structure != self.inner.out_structure:
-            raise ValueError(
-                f"A @ B: expected B to give {self.outer.in_structure}, the input of A, got {self.inner.out_structure}"
-            )
+        require_composable(self.outer, self.inner)
 
     @property
     def in_structure(self):
