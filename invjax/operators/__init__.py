@@ -11,6 +11,7 @@ from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .linearise import linearise
 from .operator import Operator
+from .real_part import as_complex
 from .resample import Decimate, downsampling
 from .services import dot_test
 from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, demosaicing, pansharpening
@@ -39,6 +40,7 @@ __all__ = [
     "Spectrum",
     "Wavelet",
     "antialias_kernel",
+    "as_complex",
     "bayer_mask",
     "block_diagonal",
     "decolorise",
