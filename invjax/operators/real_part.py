@@ -50,7 +50,7 @@ class RealPart(LinearOperator):
 
 
 def as_complex(shape: tuple[int, ...]) -> LinearOperator:
-    """Real images as complex ones: ``A @ as_complex(shape)`` applies an operator on complex images to real ones.
+    """Take real images as complex ones: composed on the right of an operator on complex images, ``A @ E``.
 
     The adjoint takes the real part. A circulant ``A^H A`` stays diagonal, in the real Fourier basis.
     """
