@@ -164,6 +164,11 @@ def norm(a: PyTree) -> Array:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
+def num_reals(a: PyTree) -> int:
+    """How many real numbers the leaves hold: two for a complex entry."""
+    return sum(x.size * (1 + jnp.iscomplexobj(x)) for x in jax.tree.leaves(a))
+
+
 def all_finite(a: PyTree) -> Array:
     """True when no floating or complex leaf holds a NaN or an infinity."""
     leaves = [x for x in jax.tree.leaves(a) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]

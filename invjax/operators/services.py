@@ -14,7 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..types import inner, real, require
+from ..types import inner, num_reals, real, require
 from ..types import norm as tree_norm
 from . import krylov
 from .structure import at_precision, conform, default_precision, precision_of, scale
@@ -41,8 +41,7 @@ def norm(A: LinearOperator) -> Array:
 @eqx.filter_jit
 def _lanczos_norm(A: LinearOperator) -> Array:
     start = random_like(jax.random.key(0), A.in_structure, default_precision())
-    size = sum(a.size * (1 + jnp.iscomplexobj(a)) for a in jax.tree.leaves(start))
-    steps = min(_LANCZOS_STEPS, size)
+    steps = min(_LANCZOS_STEPS, num_reals(start))
 
     def body(carry, _):
         before, v, beta = carry

@@ -25,6 +25,21 @@ def test_posterior_sure_equals_the_linear_formula(key):
     np.testing.assert_allclose(value, exact, rtol=1e-12)
 
 
+def test_posterior_sure_of_complex_data_equals_that_of_its_parts(key):
+    """A complex y with a real and an imaginary part that are the two halves of a real measurement."""
+    A, W, C, sigma = linear_case(key)
+    y = jax.random.normal(jax.random.fold_in(key, 1), (7,))
+    mean, variance = A @ W @ y, jnp.diag(A @ C @ A.T)
+    real = samplers.posterior_sure(
+        likelihoods.Likelihood(operators.Identity((6,)), likelihoods.Gaussian(sigma), y[:6]), mean[:6], variance[:6]
+    )
+    halves = likelihoods.Likelihood(
+        operators.Identity((3,), complex=True), likelihoods.Gaussian(sigma), y[:3] + 1j * y[3:6]
+    )
+    value = samplers.posterior_sure(halves, mean[:3] + 1j * mean[3:6], variance[:3] + variance[3:6])
+    np.testing.assert_allclose(value, real, rtol=1e-12)
+
+
 def test_posterior_sure_is_unbiased(key):
     A, W, C, sigma = linear_case(key)
     x = jax.random.normal(jax.random.fold_in(key, 2), (5,))
