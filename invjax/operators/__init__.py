@@ -17,6 +17,7 @@ from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, d
 from .spectrum import Spectrum
 from .stack import block_diagonal, stack
 from .structure import structure
+from .transform import UnitaryTransform
 from .wavelet import Wavelet
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Operator",
     "SnapshotSpectral",
     "Spectrum",
+    "UnitaryTransform",
     "Wavelet",
     "antialias_kernel",
     "bayer_mask",
