@@ -37,7 +37,7 @@ class Transform(eqx.Module):
 
     def __call__(self, g: PyTree, x: Array) -> Array:
         """``T_g x``. Raises ``ValueError`` for an image that does not fit, or of integers."""
-        x = jnp.asarray(x)
+        g, x = as_arrays(g), jnp.asarray(x)
         self.check(g, x)
         return self.apply(g, conform(x, structure(x.shape, jnp.iscomplexobj(x)), "x"))
 
@@ -69,11 +69,16 @@ class Transform(eqx.Module):
 
     def operator(self, g: PyTree, shape: tuple[int, ...], *, complex: bool = False) -> LinearOperator:
         """``T_g`` as a linear operator on images of ``shape``: ``A @ transform.operator(g, shape)`` is a virtual operator."""
-        return TransformOperator(transform=self, g=g, in_structure=structure(shape, complex))
+        return TransformOperator(transform=self, g=as_arrays(g), in_structure=structure(shape, complex))
 
     def __matmul__(self, other: Transform) -> Transform:
         """The products ``T_g T_h`` with parameters ``(g, h)``."""
         return Product(self, other) if isinstance(other, Transform) else NotImplemented
+
+
+def as_arrays(g: PyTree) -> PyTree:
+    """Numbers and lists of numbers in ``g`` as arrays."""
+    return jax.tree.map(jnp.asarray, g, is_leaf=lambda a: isinstance(a, list))
 
 
 class TransformOperator(LinearOperator):

@@ -74,8 +74,8 @@ def piecewise_affine(corners: Array, points: Array) -> Array:
     def at(down: Array, right: Array) -> Array:
         return jnp.moveaxis(corners.at[i + down, j + right].get(mode="clip"), -1, 0)
 
-    ends = (1 - a - b, corner, corner), (a, 1 - corner, corner), (b, corner, 1 - corner)
-    return sum(weight[None] * at(down, right) for weight, down, right in ends)
+    c = 1 - a - b
+    return c[None] * at(corner, corner) + a[None] * at(1 - corner, corner) + b[None] * at(corner, 1 - corner)
 
 
 def runge_kutta(velocity: Callable[[Array], Array], points: Array, num_steps: int) -> Array:

@@ -16,9 +16,9 @@ from .permutations import quarter_turns
 def fourier_shift(x: Array, shift: Array, axis: int) -> Array:
     """``x`` shifted by ``shift`` pixels (a fraction too) along ``axis``, periodically: exact for band-limited signals, unitary.
 
-    ``shift`` is a scalar, or has the axes of ``x`` and size one along ``axis``. The Nyquist frequency of an even size stays as it is: a
-    real unitary shift of it by half a pixel does not exist. So shifts add up, real images stay real, and shifts by whole
-    pixels are those of ``numpy.roll`` for images without that frequency.
+    ``shift`` is a scalar, or has the axes of ``x`` and size one along ``axis``. The Nyquist frequency of an even size stays as
+    it is: its real unitary shift by half a pixel does not exist. So shifts add up, real images stay real, and shifts by
+    whole pixels are those of ``numpy.roll`` for images without that frequency.
     """
     n = x.shape[axis]
     frequency = jnp.fft.fftfreq(n, dtype=x.real.dtype) if is_complex(x) else jnp.fft.rfftfreq(n, dtype=x.dtype)

@@ -43,7 +43,9 @@ class Homography(Warp):
     def sample(self, key):
         angle, pan, tilt, zoom, stretch, skew, *shift = jax.random.uniform(key, (8,), minval=-1)
         factor, ratio = self.max_zoom**zoom, self.max_stretch ** (stretch / 2)
-        linear = _matrix([[factor * ratio, factor * ratio * self.max_skew * skew, 0], [0, factor / ratio, 0], [0, 0, 1]])
+        linear = _matrix(
+            [[factor * ratio, factor * ratio * self.max_skew * skew, 0], [0, factor / ratio, 0], [0, 0, 1]]
+        )
         moved = _matrix([[1, 0, self.max_shift * shift[0]], [0, 1, self.max_shift * shift[1]], [0, 0, 1]])
         view = camera_view(self.max_pan * pan, self.max_tilt * tilt, self.focal)
         return moved @ view @ rotation(self.max_angle * angle) @ linear

@@ -35,7 +35,7 @@ def _neighbours(coordinate: Array, n: int, boundary: Boundary) -> list[tuple[Arr
     if boundary == "circular":
         coordinate = coordinate % n
     elif boundary == "reflect":
-        coordinate = (n - 1) - jnp.abs(coordinate % max(2 * n - 2, 1) - (n - 1))
+        coordinate = (n - 1) - jnp.abs(coordinate % (2 * n - 2) - (n - 1)) if n > 1 else 0 * coordinate
     else:
         coordinate = jnp.clip(coordinate, -1, n)
     low = jnp.floor(coordinate)

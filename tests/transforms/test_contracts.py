@@ -56,7 +56,11 @@ def program(T, key, data, direction):
     def adjoint_error(x):
         A = T.operator(g, x.shape, complex=jnp.iscomplexobj(x))
         Ax = A(x)
-        return jnp.abs(jnp.vdot(Ax, x[::-1]) - jnp.vdot(x, A.H(x[::-1]))) / jnp.linalg.norm(Ax.ravel()) / jnp.linalg.norm(x.ravel())
+        return (
+            jnp.abs(jnp.vdot(Ax, x[::-1]) - jnp.vdot(x, A.H(x[::-1])))
+            / jnp.linalg.norm(Ax.ravel())
+            / jnp.linalg.norm(x.ravel())
+        )
 
     out = {
         "gs": gs,
@@ -141,7 +145,7 @@ def test_the_others_are_not_unitary():
 @every
 def test_derivative_in_the_parameters(name):
     """Against central differences: their error is of order step^2, and rounding over step, about 1e-9 here."""
-    T, out = results(name)
+    _, out = results(name)
     real = [a for a in jax.tree.leaves(out["gs"]) if eqx.is_inexact_array(a)]
     np.testing.assert_allclose(out["slope"], out["difference"], rtol=1e-6, atol=1e-7)
     assert bool(real) == (out["slope"] != 0)
