@@ -23,6 +23,7 @@ _SUBPACKAGES = (
     "samplers",
     "solvers",
     "sweeps",
+    "transforms",
     "types",
 )
 _NAMES = {

@@ -18,6 +18,7 @@ from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, d
 from .spectrum import Spectrum
 from .stack import block_diagonal, stack
 from .structure import structure
+from .transform import UnitaryTransform
 from .wavelet import Wavelet
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Operator",
     "SnapshotSpectral",
     "Spectrum",
+    "UnitaryTransform",
     "Wavelet",
     "antialias_kernel",
     "as_complex",

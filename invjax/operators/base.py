@@ -10,7 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ..types import real
 from . import services
 from .operator import Operator, require_composable
-from .spectrum import Spectrum
+from .spectrum import Spectrum, promoted
 from .structure import at_precision, is_complex, precision_of, scale
 
 
@@ -47,7 +47,7 @@ class LinearOperator(Operator):
     def push_spectrum(self, inner: Spectrum) -> Spectrum | None:
         """Spectrum of ``A G A^H`` for a Hermitian ``G`` of spectrum ``inner``, when it is known."""
         if inner.values.size == 1 and self.cogram_spectrum is not None:
-            return self.cogram_spectrum.map(lambda v: inner.values.reshape(()).astype(v.dtype) * v)
+            return self.cogram_spectrum.map(lambda v: jnp.multiply(*promoted(inner.values.reshape(()), v)))
         if self.spectrum is None or self.spectrum.right != inner.left:
             return None
         square = Spectrum(jnp.abs(self.spectrum.values) ** 2, self.spectrum.left, self.spectrum.right)

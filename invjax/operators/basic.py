@@ -14,7 +14,16 @@ from jaxtyping import Array, PyTree
 from ..types import Fn, real
 from .base import LinearOperator
 from .spectrum import Pixel, Spectrum
-from .structure import at_precision, at_precision_of, default_precision, dtype_at, is_complex, precision_of, structure
+from .structure import (
+    at_precision,
+    at_precision_of,
+    default_precision,
+    dtype_at,
+    floating,
+    is_complex,
+    precision_of,
+    structure,
+)
 
 
 class Identity(LinearOperator):
@@ -55,8 +64,7 @@ class Mask(LinearOperator):
     in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
 
     def __init__(self, mask: Any, shape: tuple[int, ...] | None = None, *, complex: bool = False):
-        mask = jnp.asarray(mask)
-        self.mask = mask.astype(jnp.float32) if mask.dtype.kind in "biu" else mask
+        self.mask = mask = floating(mask)
         shape = mask.shape if shape is None else shape
         self.in_structure = structure(shape, complex or is_complex(self.mask))
         if mask.ndim != len(shape) or any(m not in (1, n) for m, n in zip(mask.shape, shape, strict=True)):
@@ -84,7 +92,7 @@ class Matrix(LinearOperator):
     out_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
 
     def __init__(self, matrix: Any, in_shape: tuple[int, ...] | None = None, *, complex: bool = False):
-        self.matrix = real(np.asarray(matrix) if isinstance(matrix, list) else matrix)
+        self.matrix = floating(matrix)
         if jnp.ndim(self.matrix) != 2:
             raise ValueError(f"matrix: expected two dimensions, got shape {jnp.shape(self.matrix)}")
         rows, columns = self.matrix.shape

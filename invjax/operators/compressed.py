@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -42,6 +43,8 @@ class GaussianSensing(LinearOperator):
         block: int = 64,
         complex: bool = False,
     ):
+        if num_measurements < 1:
+            raise ValueError(f"num_measurements: expected an integer >= 1, got {num_measurements}")
         if block < 1:
             raise ValueError(f"block: expected an integer >= 1, got {block}")
         self.key, self.block = key, min(block, num_measurements)
@@ -51,12 +54,13 @@ class GaussianSensing(LinearOperator):
     def _num_blocks(self) -> int:
         return -(-self.out_structure.shape[0] // self.block)
 
+    @property
+    def _num_unknowns(self) -> int:
+        return math.prod(self.in_structure.shape)
+
     def _rows(self, index: Array, dtype: Any) -> Array:
-        size = 1
-        for n in self.in_structure.shape:
-            size *= n
         kind = jnp.complex64 if is_complex(self.in_structure) else jnp.float32
-        draw = jax.random.normal(jax.random.fold_in(self.key, index), (self.block, size), kind)
+        draw = jax.random.normal(jax.random.fold_in(self.key, index), (self.block, self._num_unknowns), kind)
         return draw.astype(dtype) * self.out_structure.shape[0] ** -0.5
 
     def apply(self, x):
@@ -72,10 +76,7 @@ class GaussianSensing(LinearOperator):
             index, values = part
             return total + jnp.conj(self._rows(index, y.dtype)).T @ values, None
 
-        size = 1
-        for n in self.in_structure.shape:
-            size *= n
-        total, _ = jax.lax.scan(add, jnp.zeros(size, y.dtype), (jnp.arange(self._num_blocks), blocks))
+        total, _ = jax.lax.scan(add, jnp.zeros(self._num_unknowns, y.dtype), (jnp.arange(self._num_blocks), blocks))
         return total.reshape(self.in_structure.shape)
 
 
@@ -96,6 +97,8 @@ def structured_random(
     if transform not in get_args(Transform):
         raise ValueError(f"transform: expected one of {get_args(Transform)}, got {transform!r}")
     out_shape = shape if out_shape is None else tuple(out_shape)
+    if len(out_shape) != len(shape):
+        raise ValueError(f"out_shape: expected {len(shape)} axes, got {out_shape}")
     larger = tuple(max(a, b) for a, b in zip(shape, out_shape, strict=True))
     if larger not in (shape, out_shape):
         raise ValueError(

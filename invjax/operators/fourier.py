@@ -10,11 +10,12 @@ import jax.numpy as jnp
 
 from .base import LinearOperator
 from .basic import Mask
-from .spectrum import Cosine, Fourier, Pixel, Spectrum
+from .spectrum import Cosine, Fourier
 from .structure import structure
+from .transform import UnitaryTransform
 
 
-class FourierTransform(LinearOperator):
+class FourierTransform(UnitaryTransform):
     """Orthonormal DFT over the spatial axes of complex images ``(H, W, C)`` (volumes ``(D, H, W, C)``): ``F^H = F^(-1)``.
 
     ``centred=True`` (the convention of MRI) puts the zero frequency, and the origin of the image, at index ``n // 2``;
@@ -31,26 +32,12 @@ class FourierTransform(LinearOperator):
         self.centred = centred
 
     @property
-    def out_structure(self):
-        return self.in_structure
-
-    @property
     def basis(self) -> Fourier:
         """The Fourier basis of the transform."""
         return Fourier(tuple(range(len(self.in_structure.shape) - 1)), self.centred)
 
-    def apply(self, x):
-        return self.basis.forward(x)
 
-    def adjoint(self, y):
-        return self.basis.inverse(y)
-
-    @property
-    def spectrum(self):
-        return Spectrum(jnp.ones(()), Pixel(), self.basis)
-
-
-class CosineTransform(LinearOperator):
+class CosineTransform(UnitaryTransform):
     """Orthonormal DCT-II over the spatial axes of images ``(H, W, C)`` (volumes ``(D, H, W, C)``): ``A^H = A^(-1)``."""
 
     in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
@@ -61,23 +48,9 @@ class CosineTransform(LinearOperator):
         self.in_structure = structure(shape, complex)
 
     @property
-    def out_structure(self):
-        return self.in_structure
-
-    @property
     def basis(self) -> Cosine:
         """The cosine basis of the transform."""
         return Cosine(tuple(range(len(self.in_structure.shape) - 1)))
-
-    def apply(self, x):
-        return self.basis.forward(x)
-
-    def adjoint(self, y):
-        return self.basis.inverse(y)
-
-    @property
-    def spectrum(self):
-        return Spectrum(jnp.ones(()), Pixel(), self.basis)
 
 
 def single_coil_mri(mask: Any, shape: tuple[int, ...], *, centred: bool = True) -> LinearOperator:

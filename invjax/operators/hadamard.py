@@ -13,8 +13,8 @@ from jaxtyping import Array
 
 from .base import LinearOperator
 from .basic import Mask
-from .spectrum import Pixel, Spectrum
 from .structure import is_complex, structure
+from .transform import UnitaryTransform
 
 Ordering = Literal["sequency", "cake_cutting", "zig_zag", "xy"]
 
@@ -42,7 +42,7 @@ class Walsh:
         return self.forward(coefficients)
 
 
-class Hadamard(LinearOperator):
+class Hadamard(UnitaryTransform):
     """Orthonormal Walsh-Hadamard transform over the spatial axes of ``(H, W, C)``, natural order: ``A = A^H = A^(-1)``.
 
     Raises ``ValueError`` unless the spatial sizes are powers of two.
@@ -56,23 +56,9 @@ class Hadamard(LinearOperator):
             raise ValueError(f"shape: expected spatial sizes that are powers of two, and channels, got {shape}")
 
     @property
-    def out_structure(self):
-        return self.in_structure
-
-    @property
     def basis(self) -> Walsh:
         """The Walsh basis of the transform."""
         return Walsh(tuple(range(len(self.in_structure.shape) - 1)))
-
-    def apply(self, x):
-        return self.basis.forward(x)
-
-    def adjoint(self, y):
-        return self.basis.forward(y)
-
-    @property
-    def spectrum(self):
-        return Spectrum(jnp.ones(()), Pixel(), self.basis)
 
 
 def sequency(n: int) -> np.ndarray:

@@ -5,6 +5,7 @@ Closed form wherever a spectrum is known, conjugate gradients with implicit deri
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -72,17 +73,10 @@ def random_like(key: PRNGKeyArray, struct: PyTree, precision: Any) -> PyTree:
 
 def dense(A: LinearOperator) -> Array:
     """Matrix ``[m, n]`` of the operator on raveled inputs and outputs. Raises ``ValueError`` above 2^26 entries."""
-    counts = [sum(_size(s) for s in jax.tree.leaves(t)) for t in (A.in_structure, A.out_structure)]
+    counts = [sum(math.prod(s.shape) for s in jax.tree.leaves(t)) for t in (A.in_structure, A.out_structure)]
     if counts[0] * counts[1] > _DENSE_LIMIT:
         raise ValueError(f"A: expected at most {_DENSE_LIMIT} matrix entries, got {counts[1]} x {counts[0]}")
     return _dense(A)
-
-
-def _size(s: jax.ShapeDtypeStruct) -> int:
-    size = 1
-    for n in s.shape:
-        size *= n
-    return size
 
 
 @eqx.filter_jit

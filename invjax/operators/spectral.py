@@ -14,9 +14,9 @@ from ..types import real
 from .base import LinearOperator
 from .basic import Mask
 from .resample import downsampling
-from .spectrum import Pixel, Spectrum
+from .spectrum import Pixel, Spectrum, promoted
 from .stack import stack
-from .structure import at_precision_of, is_complex, structure
+from .structure import at_precision_of, conform, floating, is_complex, structure
 
 Pattern = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -34,7 +34,7 @@ class ChannelMatrix(LinearOperator):
     in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
 
     def __init__(self, matrix: Any, shape: tuple[int, ...], *, complex: bool = False):
-        self.matrix = real(np.asarray(matrix) if isinstance(matrix, (list, tuple)) else matrix)
+        self.matrix = floating(matrix)
         self.in_structure = structure(shape, complex)
         if jnp.ndim(self.matrix) != 2 or self.matrix.shape[1] != shape[-1]:
             raise ValueError(f"matrix: expected a matrix with {shape[-1]} columns, got shape {jnp.shape(self.matrix)}")
@@ -56,9 +56,9 @@ class ChannelMatrix(LinearOperator):
 
     def push_spectrum(self, inner: Spectrum) -> Spectrum | None:
         if self.matrix.shape[0] == 1 and inner.left == inner.right == Pixel():
-            weights = jnp.abs(self.matrix[0]) ** 2
-            values = jnp.broadcast_to(inner.values, self.in_structure.shape).astype(weights.dtype)
-            return Spectrum((values @ weights)[..., None], Pixel(), Pixel())
+            values = jnp.broadcast_to(inner.values, self.in_structure.shape)
+            weighted = jnp.matmul(*promoted(values, jnp.abs(self.matrix[0]) ** 2))
+            return Spectrum(weighted[..., None], Pixel(), Pixel())
         return super().push_spectrum(inner)
 
     @property
@@ -71,17 +71,19 @@ class ChannelMatrix(LinearOperator):
         return jax.lax.stop_gradient(jnp.linalg.norm(self.matrix, 2))
 
     def pinv(self, y):
+        y = conform(y, self.out_structure, "y")
         return y @ jnp.linalg.pinv(self._at(y)).T
 
     def shifted_solve(self, rhs, step_size):
         M = self._at(rhs)
         inside = jnp.eye(M.shape[1], dtype=M.dtype) + jnp.asarray(step_size, M.dtype) * (M.conj().T @ M)
-        return rhs @ jnp.linalg.inv(inside).T
+        pixels = rhs.reshape(-1, rhs.shape[-1])
+        return jnp.linalg.solve(inside, pixels.T).T.reshape(rhs.shape)
 
 
 def decolorise(shape: tuple[int, ...], weights: Any = LUMINANCE) -> ChannelMatrix:
     """``y = sum_c w_c x_c``: ``(H, W, C) -> (H, W, 1)``; the default weights give ``|A|^2 = 0.447``."""
-    return ChannelMatrix(jnp.asarray(real(np.asarray(weights) if isinstance(weights, tuple) else weights))[None], shape)
+    return ChannelMatrix(floating(weights)[None], shape)
 
 
 def bayer_mask(sizes: tuple[int, int], pattern: Pattern = "RGGB") -> np.ndarray:
@@ -127,8 +129,7 @@ class SnapshotSpectral(LinearOperator):
 
     def __init__(self, mask: Any, shape: tuple[int, int, int]):
         self.in_structure = structure(shape)
-        mask = jnp.asarray(mask)
-        self.mask = mask.astype(jnp.float32) if mask.dtype.kind in "biu" else mask
+        self.mask = floating(mask)
         if len(shape) != 3 or self.mask.shape not in ((*shape[:2], 1), shape):
             raise ValueError(f"mask: expected shape {(*shape[:2], 1)} or {shape}, got {self.mask.shape}")
 

@@ -115,15 +115,15 @@ class Spectrum(eqx.Module):
     def __matmul__(self, other: Spectrum) -> Spectrum | None:
         if self.right != other.left:
             return None
-        return Spectrum(jnp.multiply(*_promoted(self.values, other.values)), self.left, other.right)
+        return Spectrum(jnp.multiply(*promoted(self.values, other.values)), self.left, other.right)
 
     def __add__(self, other: Spectrum) -> Spectrum | None:
         if (self.left, self.right) != (other.left, other.right):
             return None
-        return Spectrum(jnp.add(*_promoted(self.values, other.values)), self.left, self.right)
+        return Spectrum(jnp.add(*promoted(self.values, other.values)), self.left, self.right)
 
 
-def _promoted(a: Array, b: Array) -> tuple[Array, Array]:
+def promoted(a: Array, b: Array) -> tuple[Array, Array]:
     """Both at their common dtype: factors may hold arrays of different precision."""
     precision = precision_of((a, b))
     dtype = complex_dtype(precision) if is_complex(a) or is_complex(b) else precision

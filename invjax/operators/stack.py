@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .base import LinearOperator
+from .structure import conform
 
 
 def stack(operators: Sequence[LinearOperator]) -> LinearOperator:
@@ -85,6 +86,7 @@ class BlockDiagonal(LinearOperator):
         return tuple(op.shifted_solve(v, step_size) for op, v in zip(self.operators, rhs, strict=True))
 
     def pinv(self, y):
+        y = conform(y, self.out_structure, "y")
         return tuple(op.pinv(v) for op, v in zip(self.operators, y, strict=True))
 
     def norm(self):

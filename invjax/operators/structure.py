@@ -57,6 +57,12 @@ def at_precision_of(x: PyTree, array: Array) -> Array:
     return jnp.asarray(array, dtype_at(array, precision_of(x)))
 
 
+def floating(array: Any) -> Array:
+    """``array``, an operator's own data, with integers and booleans (a binary mask) as float32."""
+    array = jnp.asarray(array)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.float32)
+
+
 def scale(factor: Array, x: PyTree) -> PyTree:
     """``factor x`` for a scalar factor, at the dtype of each leaf (a real factor multiplies complex leaves too)."""
     return jax.tree.map(lambda a: jnp.asarray(factor, a.dtype) * a, x)

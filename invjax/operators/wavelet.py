@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .base import LinearOperator
-from .spectrum import Pixel, Spectrum
 from .structure import structure
+from .transform import UnitaryTransform
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,7 +88,7 @@ def _synthesise(c: Array, name: str, axis: int) -> Array:
     return jnp.moveaxis(jnp.stack([even, odd], 1).reshape(c.shape), 0, axis)
 
 
-class Wavelet(LinearOperator):
+class Wavelet(UnitaryTransform):
     """Orthonormal wavelet transform ``W`` of ``(H, W, C)`` or ``(D, H, W, C)``: ``W^H W = W W^H = I``.
 
     ``wavelet`` is any orthogonal wavelet of PyWavelets; ``level`` defaults to the largest (up to 4) for which all sizes are
@@ -116,10 +115,6 @@ class Wavelet(LinearOperator):
             )
 
     @property
-    def out_structure(self):
-        return self.in_structure
-
-    @property
     def basis(self) -> WaveletBasis:
         """The wavelet basis."""
         return WaveletBasis(self.wavelet, self.level, len(self.in_structure.shape) - 1)
@@ -131,13 +126,3 @@ class Wavelet(LinearOperator):
         mask = np.ones((*sizes, 1), bool)
         mask[tuple(slice(0, n >> self.level) for n in sizes)] = False
         return mask
-
-    def apply(self, x):
-        return self.basis.forward(x)
-
-    def adjoint(self, y):
-        return self.basis.inverse(y)
-
-    @property
-    def spectrum(self):
-        return Spectrum(jnp.ones(()), Pixel(), self.basis)
