@@ -1,9 +1,9 @@
 """Undersampling masks of Cartesian k-space: which phase-encoding lines are acquired.
 
-A mask broadcasts to the image: ``(1, W, 1)`` for columns of ``(H, W, C)``, ``(D, H, 1, 1)`` for ``axes=(0, 1)`` of a volume. The zero
-frequency is at index ``n // 2``. ``acceleration`` R is the number of lines over the number of lines acquired, centre included;
-``centre_fraction`` of the lines along each axis, in the centre, is always acquired (and is not cut for a large R).
-Both may be traced. A mask per frame (k-t sampling) is ``jax.vmap`` over keys.
+A mask broadcasts to the image: ``(1, W, 1)`` for columns of ``(H, W, C)``, ``(D, H, 1, 1)`` for ``axes=(0, 1)`` of a volume.
+The zero frequency is at index ``n // 2``. ``acceleration`` R is the number of lines over the number of lines acquired, centre
+included; ``centre_fraction`` of the lines along each axis, in the centre, is always acquired (and is not cut for a large
+R). Both may be traced. A mask per frame (k-t sampling) is ``jax.vmap`` over keys.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def uniform_mask(
     centre_fraction: Any = _CENTRE,
     *,
     axes: tuple[int, ...] = (1,),
-) -> Bool[Array, "..."]:
+) -> Bool[Array, " *lines"]:
     """The centre and lines drawn uniformly without replacement: exactly ``round(lines / R)`` in all."""
     return _drawn(key, jnp.zeros_like(_radius(shape, axes)), acceleration, centre_fraction, axes)
 
@@ -40,8 +40,8 @@ def polynomial_mask(
     *,
     order: Any = 8,
     axes: tuple[int, ...] = (1,),
-) -> Bool[Array, "..."]:
-    """The centre and lines drawn one after the other with density ``(1 - r)^order``: exactly ``round(lines / R)`` in all.
+) -> Bool[Array, " *lines"]:
+    """The centre and lines drawn one by one with density ``(1 - r)^order``: exactly ``round(lines / R)`` in all.
 
     r is the distance from the centre, 1 at the edge (for two axes: at the corner). Source: Lustig, Donoho and Pauly (2007).
     """
@@ -58,8 +58,8 @@ def gaussian_mask(
     *,
     width: Any = 0.4,
     axes: tuple[int, ...] = (1,),
-) -> Bool[Array, "..."]:
-    """The centre and lines drawn one after the other with density ``exp(-r^2 / (2 width^2))``: exactly ``round(lines / R)`` in all.
+) -> Bool[Array, " *lines"]:
+    """The centre and lines drawn one by one with density ``exp(-r^2 / (2 width^2))``: exactly ``round(lines / R)`` in all.
 
     r is the distance from the centre, 1 at the edge (for two axes: at the corner).
     """
@@ -71,7 +71,7 @@ def gaussian_mask(
 
 def equispaced_mask(
     key: PRNGKeyArray, shape: tuple[int, ...], acceleration: Any, centre_fraction: Any = _CENTRE, *, axis: int = 1
-) -> Bool[Array, "..."]:
+) -> Bool[Array, " *lines"]:
     """The centre and equispaced lines with a random offset; ``lines / R`` in expectation, and each line outside equally likely.
 
     The spacing is ``(lines - centre) / (lines / R - centre)``, more than R because the centre is counted. A spacing that is not
@@ -89,15 +89,15 @@ def interleaved_masks(
     centre_fraction: Any = _CENTRE,
     *,
     axis: int = 1,
-) -> Bool[Array, "T ..."]:
+) -> Bool[Array, " num_frames *lines"]:
     """``equispaced_mask`` for T frames, shifted by one line from frame to frame: ``(T, 1, W, 1)``.
 
     As many consecutive frames as the spacing sample every line. ``shape`` is that of one frame. Source: Tsao, Boesiger and
     Pruessmann (2003), with the sheared grid in k-t space.
     """
     offset = jax.random.uniform(key)
-    one = lambda shift: _equispaced(offset, shift, shape, acceleration, centre_fraction, axis)  # noqa: E731
-    return jax.vmap(one)(jnp.arange(num_frames, dtype=offset.dtype))
+    shifts = jnp.arange(num_frames, dtype=offset.dtype)
+    return jax.vmap(lambda shift: _equispaced(offset, shift, shape, acceleration, centre_fraction, axis))(shifts)
 
 
 def _drawn(key: PRNGKeyArray, log_density: Array, acceleration: Any, centre_fraction: Any, axes: tuple) -> Array:

@@ -6,14 +6,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array
 
 from .spectrum import Fourier
 
 
-def birdcage_maps(
-    shape: tuple[int, ...], num_coils: int, *, radius: float = 1.5, dtype: Any = jnp.complex64
-) -> Complex[Array, ...]:
+def birdcage_maps(shape: tuple[int, ...], num_coils: int, *, radius: float = 1.5, dtype: Any = jnp.complex64) -> Array:
     """Maps ``(N, H, W, 1)`` (volumes ``(N, 1, H, W, 1)``) of N straight wires around the image; root sum of squares one.
 
     The wires, perpendicular to the image, stand on a circle of ``radius`` half-widths of the field of view. At the complex
@@ -31,7 +29,7 @@ def birdcage_maps(
     return jnp.asarray(maps, dtype).reshape(num_coils, *(1,) * (len(shape) - 3), *z.shape, 1)
 
 
-def rss(x: Array) -> Float[Array, ...]:
+def rss(x: Array) -> Array:
     """Root sum of squares ``sqrt(sum_n |x_n|^2)`` over the leading axis, the coils. Its gradient at zero is zero."""
     square = jnp.sum(jnp.abs(x) ** 2, axis=0)
     zero = square == 0
@@ -44,7 +42,7 @@ def normalise_maps(maps: Array) -> Array:
     return jnp.where(size == 0, 0, maps / jnp.where(size == 0, 1, size).astype(maps.dtype))
 
 
-def estimate_maps(kspace: Array, calibration: int, *, centred: bool = True) -> Complex[Array, ...]:
+def estimate_maps(kspace: Array, calibration: int, *, centred: bool = True) -> Array:
     """Coil maps ``(N, H, W, C)`` from the fully sampled centre of k-space: low-resolution images over their ``rss``.
 
     ``kspace`` is ``(N, H, W, C)``; the central ``calibration`` samples along each axis are weighted by a Hann window against

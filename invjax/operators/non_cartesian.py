@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..types import real
+from ..types import real, require
 from .base import LinearOperator
 from .modulation import Modulation
 from .nufft import NUFFT
@@ -32,19 +32,19 @@ def non_cartesian_mri(
 
 
 def ramp_density(points: Any, shape: tuple[int, ...]) -> Float[Array, " m"]:
-    """Density compensation of radial spokes, ``w ~ |k|^(d - 1)``: the volume of k-space that a sample stands for.
+    """Density compensation of radial spokes in two dimensions, ``w ~ |k|``: the area of k-space that a sample stands for.
 
-    Scaled as in ``pipe_menon_density`` (a full Cartesian grid has w = 1), so that the weights of spokes to the edge pi add up to
-    the N pixels times the share of the disc (ball) in the square (cube). A sample at the centre, where all spokes meet, has
-    its share of the disc of half the sample spacing.
+    Scaled as in ``pipe_menon_density`` (a full Cartesian grid has w = 1): the weights add up to the N pixels times the share
+    pi / 4 of the disc in the square. Samples at the centre share the disc of half the sample spacing. ``A^H W A`` is then the
+    identity up to second order in the spacing, for images of a spectrum within the disc. Raises ``ValueError`` for
+    points that are not ``(M, 2)``.
     """
     points = jnp.asarray(real(points))
-    radius, d = jnp.linalg.norm(points, axis=1), points.shape[1]
+    require(points, "points", shape=(*points.shape[:1], 2))
+    radius = jnp.linalg.norm(points, axis=1)
     spacing = jnp.min(jnp.where(radius > 0, radius, jnp.inf))
-    volume = jnp.where(radius > 0, radius, 0) ** (d - 1)
-    volume = jnp.where(radius > 0, volume, 2 / (d * 2**d) * spacing ** (d - 1))
-    ball = {2: np.pi / 4, 3: np.pi / 6}[d]
-    return volume * (ball * float(np.prod(shape[-1 - d : -1])) / jnp.sum(volume))
+    area = jnp.where(radius > 0, radius, spacing / 4)
+    return area * (np.pi / 4 * float(np.prod(shape[-3:-1])) / jnp.sum(area))
 
 
 @eqx.filter_jit
