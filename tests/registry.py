@@ -35,6 +35,18 @@ def matrix(r, complex=True):
     return r.normal(size=(5, 4)) + (1j * r.normal(size=(5, 4)) if complex else 0)
 
 
+def maps(r, coils=3, shape=(8, 6, 1)):
+    """Random complex coil maps."""
+    return r.normal(size=(coils, *shape)) + 1j * r.normal(size=(coils, *shape))
+
+
+def points(r, shape=(6, 5)):
+    """A Cartesian grid of twice the density, jittered: more Fourier samples than pixels, well conditioned."""
+    axes = (2 * np.pi * (np.arange(2 * n) - n) / (2 * n) for n in shape)
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(shape))
+    return grid + r.uniform(-0.2, 0.2, grid.shape)
+
+
 def prng(r):
     return jax.random.key(int(r.integers(2**31)))
 
@@ -79,6 +91,24 @@ OPERATORS = {
     "mri_of_real": lambda r: ops.single_coil_mri(r.uniform(size=(7, 6, 1)), (7, 6, 1)) @ ops.as_complex((7, 6, 1)),
     "mri_of_real_uncentred": lambda r: ops.single_coil_mri(mask(r), IMAGE, centred=False) @ ops.as_complex(IMAGE),
     "as_complex": lambda r: ops.as_complex(IMAGE),
+    "fourier_axes": lambda r: ops.FourierTransform((2, 4, 5, 1), centred=True, axes=(1, 2)),
+    "modulation": lambda r: ops.Modulation(r.normal(size=(3, 8, 1, 2)), IMAGE),
+    "mri_multi_coil": lambda r: ops.multi_coil_mri(mask(r), maps(r), IMAGE),
+    "mri_multi_coil_full": lambda r: ops.multi_coil_mri(None, maps(r), IMAGE),
+    "mri_dynamic": lambda r: ops.dynamic_mri(r.uniform(size=(3, 4, 5)) > 0.4, (3, 4, 5, 1)),
+    "mri_dynamic_coils": lambda r: ops.dynamic_mri(
+        r.uniform(size=(3, 1, 5, 1)) > 0.3, (3, 4, 5, 1), maps(r, 2, (4, 5, 1))
+    ),
+    "mri_sequential": lambda r: ops.sequential_mri(r.uniform(size=(3, 4, 5, 1)) > 0.5, (4, 5, 2)),
+    "nufft": lambda r: ops.NUFFT(points(r), (6, 5, 2)),
+    "nufft_3d": lambda r: ops.NUFFT(points(r, (2, 3, 2)), (2, 3, 2, 1)),
+    "toeplitz": lambda r: ops.Toeplitz(
+        0.1 * maps(r, 2, (6, 10))[0] + np.outer(np.arange(6) == 3, np.arange(10) == 5), (3, 5, 2)
+    ),
+    "mri_non_cartesian": lambda r: ops.non_cartesian_mri(points(r), (6, 5, 1), maps(r, 2, (6, 5, 1))),
+    "radio_interferometry": lambda r: ops.radio_interferometry(
+        points(r) / 2e-3, (6, 5, 1), 1e-3 / np.pi, r.uniform(size=120)
+    ),
     "crop": lambda r: ops.Crop(IMAGE, (5, 6, 1), (2, 0, 1)),
     "pad": lambda r: ops.pad((4, 3, 2), (6, 6, 2), complex=True),
     "cosine": lambda r: ops.CosineTransform((4, 6, 2)),

@@ -3,14 +3,20 @@
 from .base import LinearOperator
 from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
 from .blur import Blur
+from .coils import birdcage_maps, estimate_maps, normalise_maps, rss
 from .compressed import GaussianSensing, structured_random
 from .crop import Crop, pad
 from .differences import FiniteDifferences
-from .fourier import CosineTransform, FourierTransform, single_coil_mri
+from .fourier import CosineTransform, FourierTransform
 from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .linearise import linearise
+from .modulation import Modulation
+from .mri import dynamic_mri, multi_coil_mri, sequential_mri, single_coil_mri
+from .non_cartesian import non_cartesian_mri, pipe_menon_density, ramp_density
+from .nufft import NUFFT, Toeplitz
 from .operator import Operator
+from .radio import earth_rotation_uv, radio_interferometry
 from .real_part import as_complex
 from .resample import Decimate, downsampling
 from .services import dot_test
@@ -18,10 +24,12 @@ from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, d
 from .spectrum import Spectrum
 from .stack import block_diagonal, stack
 from .structure import structure
+from .trajectories import golden_angle_trajectory, radial_trajectory, random_trajectory, spiral_trajectory
 from .transform import UnitaryTransform
 from .wavelet import Wavelet
 
 __all__ = [
+    "NUFFT",
     "Blur",
     "ChannelMatrix",
     "CosineTransform",
@@ -36,27 +44,45 @@ __all__ = [
     "LinearOperator",
     "Mask",
     "Matrix",
+    "Modulation",
     "Operator",
     "SnapshotSpectral",
     "Spectrum",
+    "Toeplitz",
     "UnitaryTransform",
     "Wavelet",
     "antialias_kernel",
     "as_complex",
     "bayer_mask",
+    "birdcage_maps",
     "block_diagonal",
     "decolorise",
     "demosaicing",
     "dot_test",
     "downsampling",
+    "dynamic_mri",
+    "earth_rotation_uv",
+    "estimate_maps",
     "from_function",
     "gaussian_kernel",
+    "golden_angle_trajectory",
     "hadamard_order",
     "linearise",
+    "multi_coil_mri",
+    "non_cartesian_mri",
+    "normalise_maps",
     "pad",
     "pansharpening",
+    "pipe_menon_density",
+    "radial_trajectory",
+    "radio_interferometry",
+    "ramp_density",
+    "random_trajectory",
+    "rss",
+    "sequential_mri",
     "single_coil_mri",
     "single_pixel_camera",
+    "spiral_trajectory",
     "stack",
     "structure",
     "structured_random",

@@ -67,7 +67,7 @@ class LinearOperator(Operator):
 
     @property
     def gram(self) -> "LinearOperator":
-        """``A^H A``."""
+        """``A^H A``; an operator may have something faster than its two halves, which iterative solves then use."""
         return Gram(self)
 
     def norm(self) -> Array:
@@ -274,6 +274,11 @@ class Composed(LinearOperator):
 
     def adjoint(self, y):
         return self.inner.adjoint(self.outer.adjoint(y))
+
+    @property
+    def gram(self):
+        square = self.outer.gram
+        return Gram(self) if isinstance(square, Gram) else self.inner.H @ square @ self.inner
 
     @property
     def factors(self) -> tuple[LinearOperator, ...]:

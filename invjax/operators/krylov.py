@@ -27,7 +27,8 @@ _MAX_STEPS = 500
 @eqx.filter_jit
 def solve_shifted(A: LinearOperator, rhs: PyTree, step_size: Array) -> PyTree:
     """``(I + step_size A^H A)^(-1) rhs`` to a relative residual of eps^0.75, at most 500 steps."""
-    return _conjugate_gradients(lambda z: jax.tree.map(jnp.add, z, scale(step_size, _gram(A, z))), rhs)
+    gram = A.gram
+    return _conjugate_gradients(lambda z: jax.tree.map(jnp.add, z, scale(step_size, gram.apply(z))), rhs)
 
 
 @eqx.filter_jit
@@ -38,7 +39,7 @@ def pinv(A: LinearOperator, y: PyTree) -> PyTree:
 
 @eqx.filter_custom_jvp
 def _pinv(A: LinearOperator, y: PyTree) -> PyTree:
-    return _conjugate_gradients(lambda z: _gram(A, z), A.adjoint(y))
+    return _conjugate_gradients(A.gram.apply, A.adjoint(y))
 
 
 @_pinv.def_jvp
@@ -71,19 +72,12 @@ def _or_zeros(tangent: PyTree, value: PyTree) -> PyTree:
 def _solve_gram(A: LinearOperator, rhs: PyTree) -> PyTree:
     """``(A^H A)^+ rhs`` up to the null space of ``A``, for any ``rhs``; transposable."""
 
-    def matvec(z: PyTree) -> PyTree:
-        return _gram(A, z)
-
     def solve(matvec: Callable, b: PyTree) -> PyTree:
         # Conjugate gradients diverge on an inconsistent system, so b is projected on the range first.
         projected = _conjugate_gradients(matvec, matvec(b))
         return _conjugate_gradients(matvec, projected, power=0.6)
 
-    return jax.lax.custom_linear_solve(matvec, rhs, solve, transpose_solve=solve)
-
-
-def _gram(A: LinearOperator, z: PyTree) -> PyTree:
-    return A.adjoint(A.apply(z))
+    return jax.lax.custom_linear_solve(A.gram.apply, rhs, solve, transpose_solve=solve)
 
 
 def _conjugate_gradients(matvec: Callable[[PyTree], PyTree], rhs: PyTree, power: float = 0.75) -> PyTree:
