@@ -2,6 +2,7 @@
 
 from .base import LinearOperator
 from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
+from .blind import BlindBlur
 from .blur import Blur
 from .compressed import GaussianSensing, structured_random
 from .crop import Crop, pad
@@ -20,6 +21,7 @@ from .structure import structure
 from .wavelet import Wavelet
 
 __all__ = [
+    "BlindBlur",
     "Blur",
     "ChannelMatrix",
     "CosineTransform",
