@@ -101,8 +101,8 @@ class Anderson(eqx.Module):
         sizes = jnp.sqrt(jnp.diagonal(products))
         weights = jnp.where(sizes > 0, 1 / jnp.where(sizes > 0, sizes, 1), 0)
         eps = jnp.finfo(sizes.dtype).eps
-        ridge = jnp.maximum(jnp.asarray(self.ridge, sizes.dtype), 10 * eps) + (sizes == 0)
-        gram = weights[:, None] * products * weights[None] + jnp.diag(ridge)
+        ridge = jnp.maximum(jnp.asarray(self.ridge, sizes.dtype), 10 * eps)
+        gram = weights[:, None] * products * weights[None] + jnp.diag(jnp.where(sizes > 0, ridge, 1))
         rhs = weights * jax.vmap(lambda a: inner(a, residual))(residuals)
         return weights * jnp.linalg.solve(gram, rhs)
 

@@ -14,12 +14,11 @@ from .expectation_maximisation import MLEM, MLEMState, require_smooth, sensitivi
 
 
 class OSEM(eqx.Module):
-    """MLEM on the parts of a stacked likelihood (``subsets(likelihood, n)``) in turn; a step is one pass over all
-    parts.
+    """MLEM on each part of a stacked likelihood (``subsets(likelihood, n)``) in turn; a step is one pass over them.
 
-    About as fast per pass as as many steps of MLEM as there are parts. It keeps ``x >= 0`` and, without background,
-    the count of the last part. It tends to a cycle near the maximum of the likelihood, not to it (``BSREM`` does),
-    unless the parts agree. With one part it is MLEM. Raises ``ValueError`` as ``MLEM``. Source: Hudson and Larkin
+    A pass gains about as much as one step of MLEM per part. It keeps ``x >= 0`` and, without background, the count of
+    the last part. It tends to a cycle near the maximum of the likelihood and not to it (``BSREM`` does), unless the data
+    are consistent and the subsets balanced: ``A_b^T 1`` the same for all parts. With one part it is MLEM. Raises ``ValueError`` as ``MLEM``. Source: Hudson and Larkin
     (1994).
     """
 
@@ -52,13 +51,13 @@ class BSREMState(NamedTuple):
 
 
 class BSREM(eqx.Module):
-    """``x <- max(x - a_k n x / s (grad f_b(x) + grad g(x) / n), floor)`` over the ``n`` parts ``f_b`` of a stacked
-    likelihood.
+    """``x <- x - a_k n x / s (grad f_b(x) + grad g(x) / n)`` for each of the ``n`` parts ``f_b`` of a stacked likelihood.
 
     ``s = A^T (1 / gain)`` and ``a_k = step_size / (1 + decay k)`` in pass k. The relaxation makes it converge to the
     minimiser of ``f + g`` on ``x >= floor``, for a smooth convex prior; without prior and relaxation it is close to
-    OSEM. ``floor`` (in the units of ``x``) is positive: a multiplicative update cannot leave zero. A step is one
-    pass. The residual shrinks with ``a_k`` too: do not stop on it alone. Raises ``ValueError`` as ``MLEM``, and when
+    OSEM. ``floor`` (in the units of ``x``) is positive, since a multiplicative update cannot leave zero; for the same
+    reason no update takes away more than four fifths of a pixel, which is not in the papers and matters in the first
+    passes only. A step is one pass. The error shrinks as ``a_k``. The residual shrinks with ``a_k`` too: do not stop on it alone. Raises ``ValueError`` as ``MLEM``, and when
     the prior is not smooth. Source: De Pierro and Yamagishi (2001); Ahn and Fessler (2003).
     """
 
@@ -100,4 +99,5 @@ class BSREM(eqx.Module):
 
     def _move(self, x: Array, step_size: Array, gradient: Array) -> Array:
         weight = x * positive_reciprocal(self.sensitivity).astype(x.dtype)
-        return jnp.maximum(x - step_size * weight * gradient, jnp.asarray(self.floor, x.dtype))
+        lowest = jnp.maximum(x / 5, jnp.asarray(self.floor, x.dtype))
+        return jnp.maximum(x - step_size * weight * gradient, lowest)
