@@ -2,6 +2,7 @@
 
 from .base import LinearOperator
 from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
+from .blind import BlindBlur
 from .blur import Blur
 from .coils import birdcage_maps, estimate_maps, normalise_maps, rss
 from .compressed import GaussianSensing, structured_random
@@ -30,6 +31,7 @@ from .wavelet import Wavelet
 
 __all__ = [
     "NUFFT",
+    "BlindBlur",
     "Blur",
     "ChannelMatrix",
     "CosineTransform",

@@ -106,6 +106,10 @@ class Matrix(LinearOperator):
     def apply(self, x):
         return at_precision_of(x, self.matrix).astype(x.dtype) @ x.reshape(-1)
 
+    def subset(self, index: Any) -> Matrix:
+        """The rows that ``index`` (a slice or integers) selects, as an operator: a part of the measurement."""
+        return Matrix(self.matrix[index], self.in_structure.shape, complex=is_complex(self.in_structure))
+
 
 class FunctionOperator(LinearOperator):
     """See ``from_function``."""

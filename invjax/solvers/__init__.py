@@ -1,30 +1,69 @@
 """Solvers of ``min_x f(x) + g(x)``: methods for ``iterate`` and ``solve``, and the choice of the weight."""
 
-from .expectation_maximisation import MLEM, richardson_lucy
+from .algebraic import SART, SIRT, Kaczmarz, RandomisedKaczmarz
+from .anderson import Anderson
+from .blind import BlindRichardsonLucy
+from .blocks import subsets
+from .bregman import BregmanPotential, Burg, NegativeEntropy, Quadratic
+from .davis_yin import DavisYin
+from .expectation_maximisation import MAPEM, MLEM, richardson_lucy
 from .fista import FISTA
 from .gradient import GradientDescent
+from .krylov import LSQR, MINRES, BiCGStab, ConjugateGradient
+from .linearised_admm import LinearisedADMM
+from .mirror_descent import MirrorDescent, ProximalMirrorDescent
+from .ordered_subsets import BSREM, OSEM
+from .palm import PALM
+from .parallel import PPXA, Dykstra
 from .parameter_choice import discrepancy, sure
 from .primal_dual import ChambollePock, CondatVu
 from .proximal_gradient import ProximalGradient
 from .sdmm import SDMM
 from .split_bregman import SplitBregman
 from .splitting import ADMM, HQS, DouglasRachford
+from .stochastic_primal_dual import SPDHG
 from .tikhonov import ridge
 
 __all__ = [
     "ADMM",
+    "BSREM",
     "FISTA",
     "HQS",
+    "LSQR",
+    "MAPEM",
+    "MINRES",
     "MLEM",
+    "OSEM",
+    "PALM",
+    "PPXA",
+    "SART",
     "SDMM",
+    "SIRT",
+    "SPDHG",
+    "Anderson",
+    "BiCGStab",
+    "BlindRichardsonLucy",
+    "BregmanPotential",
+    "Burg",
     "ChambollePock",
     "CondatVu",
+    "ConjugateGradient",
+    "DavisYin",
     "DouglasRachford",
+    "Dykstra",
     "GradientDescent",
+    "Kaczmarz",
+    "LinearisedADMM",
+    "MirrorDescent",
+    "NegativeEntropy",
     "ProximalGradient",
+    "ProximalMirrorDescent",
+    "Quadratic",
+    "RandomisedKaczmarz",
     "SplitBregman",
     "discrepancy",
     "richardson_lucy",
     "ridge",
+    "subsets",
     "sure",
 ]

@@ -53,3 +53,26 @@ def dual_step(outer: Any, v: Array, step_size: Array) -> Array:
         return outer.conj_prox(v, step_size)
     step = jnp.asarray(step_size, v.real.dtype)
     return v - scale(step, outer.prox(scale(1 / step, v), 1 / step))
+
+
+def positive_reciprocal(values: PyTree) -> PyTree:
+    """``1 / values`` where they are positive (above rounding), else zero: rows and columns that see nothing drop out."""
+    top = jnp.max(jnp.stack([jnp.max(v) for v in jax.tree.leaves(values)]))
+
+    def one(v: Array) -> Array:
+        kept = v > 10 * jnp.finfo(v.dtype).eps * top
+        return jnp.where(kept, 1 / jnp.where(kept, v, 1), 0)
+
+    return jax.tree.map(one, values)
+
+
+def warm(term: Any, x: PyTree) -> PyTree:
+    """What ``warm_prox`` carries for a term with a prox: ``prox_init`` of a prior, nothing for a likelihood."""
+    return term.prox_init(x) if hasattr(term, "prox_init") else ()
+
+
+def warm_prox(term: Any, x: PyTree, step_size: Any, aux: PyTree, num_inner: int) -> tuple[PyTree, PyTree]:
+    """``(prox, aux)`` in the warm form where the term has one."""
+    if hasattr(term, "prox_step"):
+        return term.prox_step(x, step_size, aux, num_inner)
+    return term.prox(x, step_size), aux

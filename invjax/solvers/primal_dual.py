@@ -19,14 +19,14 @@ class PrimalDualState(NamedTuple):
     dual: PyTree
 
 
-class _DataTerm(NamedTuple):
+class DataTerm(NamedTuple):
     """``u -> noise.potential(u, y)``, with its prox."""
 
     noise: Any
     y: Any
 
     def prox(self, u: Array, step_size: Array) -> Array:
-        return self.noise.prox(u, self.y, step_size)
+        return self.noise.prox(u, self.y.astype(u.dtype), step_size)
 
 
 class ChambollePock(eqx.Module):
@@ -88,7 +88,7 @@ class ChambollePock(eqx.Module):
             new = self.constraint.prox(new, tau)
         ahead = 2 * new - x
         p = dual_step(outer, p + scale(sigma, K(ahead)), sigma)
-        q = dual_step(_DataTerm(self.likelihood.noise, self.likelihood.y), q + scale(sigma, A(ahead)), sigma)
+        q = dual_step(DataTerm(self.likelihood.noise, self.likelihood.y), q + scale(sigma, A(ahead)), sigma)
         return PrimalDualState(new, (p, q))
 
 

@@ -32,12 +32,35 @@ class Case(NamedTuple):
 
     ``implicit`` is the prior of the implicit derivative's test: its solution must be smooth in the parameters (strict
     complementarity), which it is with the group norm. "" is for a variant with the same map as another entry.
+    ``random`` methods step with a key; those of ``pair`` start at an image and a kernel.
     """
 
     make: Callable
     prior: str = "l1"
     data: str = "blur"
     implicit: str = "group"
+    random: bool = False
+    pair: bool = False
+
+
+def halves(f):
+    """The likelihood with even and odd rows of the measurement as a stack of two."""
+    masks = [ops.Mask(np.arange(8).reshape(8, 1, 1) % 2 == i, IMAGE) for i in range(2)]
+    operator = ops.stack([m @ f.operator for m in masks])
+    return likelihoods.Likelihood(operator, likelihoods.Stacked((f.noise,) * 2), tuple(m(f.y) for m in masks))
+
+
+def matrix(f):
+    return ops.Matrix(f.operator.dense(), IMAGE), f.y.ravel()
+
+
+def blind(f):
+    return likelihoods.Likelihood(ops.BlindBlur(IMAGE, (3, 3)), f.noise, f.y)
+
+
+def normal(f, h):
+    """A Hermitian positive definite system for the image."""
+    return f.operator.gram + h * ops.Identity(IMAGE), f.operator.H(f.y)
 
 
 CASES = {
@@ -67,6 +90,35 @@ CASES = {
         lambda f, g, h: solvers.CondatVu(f, g, h, constraint=priors.Box(0.0, 1.0)), "tv", implicit=""
     ),
     "mlem": Case(lambda f, g, h: solvers.MLEM(f), data="poisson", implicit="l1"),
+    "mapem": Case(lambda f, g, h: solvers.MAPEM(f, g), "ridge", "poisson", ""),
+    "osem": Case(lambda f, g, h: solvers.OSEM(halves(f)), data="poisson", implicit=""),
+    "bsrem": Case(lambda f, g, h: solvers.BSREM(halves(f), g, h), "ridge", "poisson", ""),
+    "sirt": Case(lambda f, g, h: solvers.SIRT(f.operator, f.y, 5 * h, priors.Box(0.0, 1.0)), implicit=""),
+    "sart": Case(lambda f, g, h: solvers.SART(halves(f).operator, halves(f).y, 5 * h), implicit=""),
+    "kaczmarz": Case(lambda f, g, h: solvers.Kaczmarz(*matrix(f), 5 * h), implicit=""),
+    "randomised_kaczmarz": Case(
+        lambda f, g, h: solvers.RandomisedKaczmarz(*matrix(f), 5 * h), implicit="", random=True
+    ),
+    "davis_yin": Case(lambda f, g, h: solvers.DavisYin(f, g, priors.Box(-1.0, 1.0), h)),
+    "ppxa": Case(lambda f, g, h: solvers.PPXA((f, g, priors.Box(0.0, 1.0)), h), "tv", implicit=""),
+    "dykstra": Case(lambda f, g, h: solvers.Dykstra((f, g), start("dykstra")), implicit=""),
+    "linearised_admm": Case(solvers.LinearisedADMM, "tv", implicit=""),
+    "spdhg": Case(lambda f, g, h: solvers.SPDHG(halves(f), g, h), "tv", implicit="", random=True),
+    "mirror_descent": Case(
+        lambda f, g, h: solvers.MirrorDescent(f, g, solvers.NegativeEntropy(), h / 10), "ridge", "poisson", ""
+    ),
+    "proximal_mirror_descent": Case(
+        lambda f, g, h: solvers.ProximalMirrorDescent(f, g, solvers.Burg()), data="poisson", implicit=""
+    ),
+    "blind_richardson_lucy": Case(
+        lambda f, g, h: solvers.BlindRichardsonLucy(blind(f), 2), data="poisson", implicit="", pair=True
+    ),
+    "palm": Case(lambda f, g, h: solvers.PALM(blind(f), g, priors.Simplex(), 1.1, h), implicit="", pair=True),
+    "anderson": Case(lambda f, g, h: solvers.Anderson(solvers.CondatVu(f, g, h), 3), "tv", implicit=""),
+    "lsqr": Case(lambda f, g, h: solvers.LSQR(f.operator, f.y, h), implicit=""),
+    "conjugate_gradient": Case(lambda f, g, h: solvers.ConjugateGradient(*normal(f, h)), implicit=""),
+    "minres": Case(lambda f, g, h: solvers.MINRES(*normal(f, h)), implicit=""),
+    "bicgstab": Case(lambda f, g, h: solvers.BiCGStab(*normal(f, h)), implicit=""),
 }
 
 
@@ -101,4 +153,6 @@ SOLVERS = {name: functools.partial(lambda name, r: assemble(name, **draw(r, name
 def start(name, dtype=None):
     """A positive starting image of the right kind for a registered solver."""
     x = np.random.default_rng(7).uniform(0.2, 0.8, IMAGE)
+    if CASES[name].pair:
+        return jnp.asarray(x, dtype), jnp.full((3, 3), 1 / 9, dtype)
     return jnp.asarray(x + 0.1j if CASES[name].data == "mri" else x, dtype)

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from invjax import iterate, likelihoods, priors, solvers
 from invjax import operators as ops
@@ -13,7 +12,7 @@ from invjax.reducers import Every
 from invjax.types import Fn
 
 from .problems import (
-    KERNEL,
+    COUNTS,
     LAM,
     OPERATORS,
     SHAPE,
@@ -23,38 +22,12 @@ from .problems import (
     dense_ridge,
     gaussian,
     measurement,
+    poisson,
+    scipy_poisson,
     tv_problem,
 )
 
 # Poisson data
-
-COUNTS = np.random.default_rng(8).poisson(np.random.default_rng(9).uniform(0, 6, (6, 6, 1))).astype(float)
-
-
-def poisson(background=0.0):
-    A = ops.Blur(KERNEL, (6, 6, 1))
-    return likelihoods.InverseProblem(A, likelihoods.Poisson(1.0, background)).likelihood(COUNTS)
-
-
-def scipy_poisson(lam, background):
-    """Non-negative minimiser of sum(u + b - y log(u + b)) + lam |x|^2 / 2 by L-BFGS-B, then a Newton step on its support."""
-    M, y = np.asarray(poisson().operator.dense()), COUNTS.ravel()
-
-    def value(x):
-        u = M @ x + background
-        return np.sum(u - y * np.log(u)) + lam * x @ x / 2, M.T @ (1 - y / u) + lam * x
-
-    box = [(0 if background else 1e-12, None)] * y.size
-    options = {"maxiter": 20000, "maxfun": 100000, "ftol": 1e-16, "gtol": 1e-10}
-    x = minimize(value, np.ones(y.size), jac=True, method="L-BFGS-B", bounds=box, options=options).x
-    for _ in range(5):
-        free = x > 1e-6
-        u = M @ x + background
-        H = (M.T * (y / u**2)) @ M + lam * np.eye(y.size)
-        x[free] -= np.linalg.solve(H[np.ix_(free, free)], value(x)[1][free])
-    assert np.all(value(x)[1][~free] > -1e-6)
-    assert np.max(np.abs(value(x)[1][free])) < 1e-8
-    return x.reshape(6, 6, 1)
 
 
 def test_poisson_deconvolution_equals_scipy():

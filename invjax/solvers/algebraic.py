@@ -1,0 +1,185 @@
+"""Algebraic reconstruction of ``A x = y``: SIRT, SART (SIRT block by block), Kaczmarz's method, cyclic and randomised."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ..operators import LinearOperator, Matrix
+from ..operators.structure import at_precision, at_precision_of, conform, is_complex, precision_of, scale
+from ..types import real, require
+from .base import Info, change, positive_reciprocal
+from .blocks import operators_of
+
+
+class AlgebraicState(NamedTuple):
+    """The image."""
+
+    position: PyTree
+
+
+class SIRT(eqx.Module):
+    """``x <- x + relaxation V A^T W (y - A x)`` with ``V = 1 / (A^T 1)`` and ``W = 1 / (A 1)``; then the constraint's
+    prox.
+
+    Converges to a minimiser of ``|y - A x|^2_W`` for ``0 < relaxation < 2``, when the entries of ``A`` are not
+    negative (``V A^T W A`` then has norm one). Rows and columns that sum to zero are left out. ``constraint`` acts on
+    each pixel alone (a box), for which the prox in the metric of ``V`` is the plain one. Raises ``ValueError`` for a
+    complex operator. Source: Gilbert (1972); Gregor and Benson (2008), equation 2.
+    """
+
+    operator: LinearOperator
+    y: PyTree
+    row_weights: PyTree
+    column_weights: PyTree
+    relaxation: Array
+    constraint: Any
+
+    def __init__(self, operator: LinearOperator, y: PyTree, relaxation: Any = 1.0, constraint: Any = None):
+        if any(is_complex(s) for s in jax.tree.leaves((operator.in_structure, operator.out_structure))):
+            raise ValueError("operator: expected a real operator with non-negative entries, got a complex one")
+        self.operator, self.y = operator, conform(y, operator.out_structure, "y")
+        self.relaxation, self.constraint = real(relaxation), constraint
+        require(self.relaxation, "relaxation", positive=True, below=2.0)
+        precision = precision_of(self.y)
+        self.row_weights = positive_reciprocal(operator(_ones(operator.in_structure, precision)))
+        self.column_weights = positive_reciprocal(operator.H(_ones(operator.out_structure, precision)))
+
+    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
+        """Start at ``x``."""
+        return AlgebraicState(x)
+
+    def step(self, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
+        """One simultaneous correction."""
+        position = self.fixed_point(state.position)
+        return AlgebraicState(position), change(position, state.position)
+
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """The correction."""
+        gap = jax.tree.map(_weighted_gap, self.row_weights, self.y, self.operator(x))
+        back = self.operator.H(gap)
+        x = jax.tree.map(
+            lambda a, v, b: a + v.astype(a.dtype) * b, x, self.column_weights, scale(self.relaxation, back)
+        )
+        return x if self.constraint is None else self.constraint.prox(x, self.relaxation)
+
+
+class SART(eqx.Module):
+    """SIRT on the blocks of ``operators.stack`` in turn (ordered subsets, one angle each in the classical form).
+
+    A step is one pass over all blocks. Converges for ``0 < relaxation < 2`` when the equations are consistent;
+    otherwise it tends to a cycle near the least-squares solution, the closer the smaller ``relaxation``. With one
+    block it is SIRT. Source: Andersen and Kak (1984); Jiang and Wang (2003).
+    """
+
+    blocks: tuple[SIRT, ...]
+
+    def __init__(self, operator: LinearOperator, y: PyTree, relaxation: Any = 1.0, constraint: Any = None):
+        operators = operators_of(operator)
+        values = (y,) if len(operators) == 1 and not isinstance(y, tuple) else y
+        self.blocks = tuple(SIRT(A, v, relaxation, constraint) for A, v in zip(operators, values, strict=True))
+
+    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
+        """Start at ``x``."""
+        return AlgebraicState(x)
+
+    def step(self, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
+        """One pass over the blocks."""
+        position = self.fixed_point(state.position)
+        return AlgebraicState(position), change(position, state.position)
+
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """The pass."""
+        for block in self.blocks:
+            x = block.fixed_point(x)
+        return x
+
+
+class Kaczmarz(eqx.Module):
+    """``x <- x + relaxation (y_i - <a_i, x>) conj(a_i) / |a_i|^2`` for every row ``a_i`` of a matrix in turn (ART).
+
+    A step is one pass over all rows. Converges for ``0 < relaxation < 2``, from zero to the solution of least norm,
+    when the equations are consistent; otherwise to a cycle. Rows of zeros are left out. ``operator`` is an
+    ``operators.Matrix``; ``SART`` is the form for blocks of other operators. Source: Kaczmarz (1937); Gordon, Bender
+    and Herman (1970).
+    """
+
+    operator: Matrix
+    y: Array
+    squares: Array
+    relaxation: Array
+
+    def __init__(self, operator: Matrix, y: Array, relaxation: Any = 1.0):
+        self.operator, self.y, self.squares, self.relaxation = _rows(operator, y, relaxation)
+
+    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
+        """Start at ``x``."""
+        return AlgebraicState(x)
+
+    def step(self, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
+        """One pass over the rows."""
+        position = self.fixed_point(state.position)
+        return AlgebraicState(position), change(position, state.position)
+
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """The pass."""
+        return _project(self, jnp.arange(self.y.size), x)
+
+
+class RandomisedKaczmarz(eqx.Module):
+    """Kaczmarz's projection on rows drawn with probability ``|a_i|^2 / |A|_F^2``; a step draws as many as there are
+    rows.
+
+    For consistent equations, ``relaxation = 1`` and ``x_0`` in the row space, the expected squared error contracts by
+    at least ``1 - sigma_min^2 / |A|_F^2`` with every row drawn. Source: Strohmer and Vershynin (2009), theorem 2.
+    """
+
+    operator: Matrix
+    y: Array
+    squares: Array
+    relaxation: Array
+
+    def __init__(self, operator: Matrix, y: Array, relaxation: Any = 1.0):
+        self.operator, self.y, self.squares, self.relaxation = _rows(operator, y, relaxation)
+
+    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
+        """Start at ``x``."""
+        return AlgebraicState(x)
+
+    def step(self, key: PRNGKeyArray, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
+        """Projections on as many random rows as there are rows."""
+        rows = jax.random.choice(key, self.y.size, (self.y.size,), p=self.squares / jnp.sum(self.squares))
+        position = _project(self, rows, state.position)
+        return AlgebraicState(position), change(position, state.position)
+
+
+def _ones(struct: PyTree, precision: Any) -> PyTree:
+    return jax.tree.map(lambda s: jnp.ones(s.shape, s.dtype), at_precision(struct, precision))
+
+
+def _weighted_gap(weight: Array, y: Array, predicted: Array) -> Array:
+    return weight.astype(predicted.dtype) * (y.astype(predicted.dtype) - predicted)
+
+
+def _rows(operator: Any, y: Any, relaxation: Any) -> tuple[Matrix, Array, Array, Array]:
+    if not isinstance(operator, Matrix):
+        raise ValueError(f"operator: expected operators.Matrix, got {type(operator).__name__}; use SART for blocks")
+    relaxation = real(relaxation)
+    require(relaxation, "relaxation", positive=True, below=2.0)
+    squares = jnp.sum(jnp.abs(operator.matrix) ** 2, 1)
+    return operator, conform(y, operator.out_structure, "y"), squares, relaxation
+
+
+def _project(method: Kaczmarz | RandomisedKaczmarz, rows: Array, x: Array) -> Array:
+    """Project (relaxed) on the hyperplanes of the given rows, one after the other."""
+    matrix = at_precision_of(x, method.operator.matrix)
+    y = method.y.astype(x.dtype)
+    weights = scale(method.relaxation, positive_reciprocal(method.squares)).astype(x.dtype)
+
+    def one(x: Array, i: Array) -> tuple[Array, None]:
+        row = matrix[i].astype(x.dtype)
+        return x + weights[i] * (y[i] - row @ x) * jnp.conj(row), None
+
+    return jax.lax.scan(one, x.reshape(-1), rows)[0].reshape(x.shape)

@@ -1,0 +1,270 @@
+"""Krylov methods for linear systems and least squares: conjugate gradients, MINRES, BiCGStab, LSQR.
+
+Every ``residual`` is relative: the residual of the equations over their right-hand side, times the norm of the
+iterate, so that ``solve(..., rtol=tol, atol=0)`` stops at ``|residual| <= tol |right-hand side|``.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from ..operators import LinearOperator
+from ..operators.structure import conform, scale
+from ..types import inner, norm, real, require
+from .base import Info
+
+
+class CGState(NamedTuple):
+    """Iterate, residual, search direction, ``<r, M r>``."""
+
+    position: PyTree
+    residual: PyTree
+    direction: PyTree
+    product: Array
+
+
+class ConjugateGradient(eqx.Module):
+    """``H x = b`` for a Hermitian positive definite ``H`` (such as ``A.gram + lam Identity``), by conjugate
+    gradients.
+
+    Ends after as many steps as ``H`` has distinct eigenvalues (in exact arithmetic), and the error in the norm of
+    ``H`` falls by ``2 ((sqrt k - 1) / (sqrt k + 1))^n`` after n steps, with ``k`` the condition number.
+    ``preconditioner`` is a Hermitian positive definite operator close to ``H^-1``. Source: Hestenes and Stiefel
+    (1952).
+    """
+
+    operator: LinearOperator
+    b: PyTree
+    preconditioner: Any
+
+    def __init__(self, operator: LinearOperator, b: PyTree, preconditioner: Any = None):
+        self.operator, self.b, self.preconditioner = operator, _right_hand_side(operator, b), preconditioner
+
+    def init(self, x: PyTree, key: Any = None) -> CGState:
+        """Start at ``x``."""
+        r = _minus(_like(self.b, x), self.operator(x))
+        z = self._preconditioned(r)
+        return CGState(x, r, z, inner(r, z))
+
+    def step(self, state: CGState) -> tuple[CGState, Info]:
+        """One step along a conjugate direction."""
+        x, r, p, product = state
+        image = self.operator(p)
+        length = _divide(product, inner(p, image))
+        x, r = _add(x, length, p), _add(r, -length, image)
+        z = self._preconditioned(r)
+        new = inner(r, z)
+        p = _add(z, _divide(new, product), p)
+        return CGState(x, r, p, new), _info(norm(r), norm(self.b), x)
+
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """``x + b - H x``."""
+        return _add(x, 1, _minus(_like(self.b, x), self.operator(x)))
+
+    def _preconditioned(self, r: PyTree) -> PyTree:
+        return r if self.preconditioner is None else self.preconditioner(r)
+
+
+class MINRESState(NamedTuple):
+    """Iterate, residual, the last two directions and their images under ``H``, normalised."""
+
+    position: PyTree
+    residual: PyTree
+    directions: tuple[PyTree, PyTree]
+    images: tuple[PyTree, PyTree]
+
+
+class MINRES(eqx.Module):
+    """``H x = b`` for a Hermitian ``H`` that may be indefinite or singular: ``|b - H x|`` is least over the Krylov
+    space.
+
+    The residual never grows. This is the three-term form that carries the images ``H p`` of the directions, each
+    orthogonal to the last two. Source: Paige and Saunders (1975).
+    """
+
+    operator: LinearOperator
+    b: PyTree
+
+    def __init__(self, operator: LinearOperator, b: PyTree):
+        self.operator, self.b = operator, _right_hand_side(operator, b)
+
+    def init(self, x: PyTree, key: Any = None) -> MINRESState:
+        """Start at ``x``."""
+        r = _minus(_like(self.b, x), self.operator(x))
+        image = self.operator(r)
+        size = norm(image)
+        zero = jax.tree.map(jnp.zeros_like, x)
+        first, image = scale(_divide(1, size), r), scale(_divide(1, size), image)
+        return MINRESState(x, r, (first, zero), (image, zero))
+
+    def step(self, state: MINRESState) -> tuple[MINRESState, Info]:
+        """One step; then the next direction, its image orthogonal to the last two."""
+        x, r, (p, p_old), (s, s_old) = state
+        length = inner(s, r)
+        x, r = _add(x, length, p), _add(r, -length, s)
+        q, t = s, self.operator(s)
+        for direction, image in ((p, s), (p_old, s_old)):
+            overlap = inner(image, t)
+            q, t = _add(q, -overlap, direction), _add(t, -overlap, image)
+        size = norm(t)
+        q, t = scale(_divide(1, size), q), scale(_divide(1, size), t)
+        return MINRESState(x, r, (q, p), (t, s)), _info(norm(r), norm(self.b), x)
+
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """``x + b - H x``."""
+        return _add(x, 1, _minus(_like(self.b, x), self.operator(x)))
+
+
+class BiCGStabState(NamedTuple):
+    """Iterate, residual, shadow residual, direction, ``<shadow, r>``."""
+
+    position: PyTree
+    residual: PyTree
+    shadow: PyTree
+    direction: PyTree
+    product: Array
+
+
+class BiCGStab(eqx.Module):
+    """``A x = b`` for a square ``A`` that need not be symmetric, without its adjoint: two applications of ``A`` per
+    step.
+
+    No norm decreases for certain, and it may break down; restart from its result if it does. For a complex ``A`` the
+    real inner product is used, which treats it as a real system of twice the size. Source: van der Vorst (1992).
+    """
+
+    operator: LinearOperator
+    b: PyTree
+
+    def __init__(self, operator: LinearOperator, b: PyTree):
+        self.operator, self.b = operator, _right_hand_side(operator, b)
+
+    def init(self, x: PyTree, key: Any = None) -> BiCGStabState:
+        """Start at ``x``."""
+        r = _minus(_like(self.b, x), self.operator(x))
+        return BiCGStabState(x, r, r, r, inner(r, r))
+
+    def step(self, state: BiCGStabState) -> tuple[BiCGStabState, Info]:
+        """One biconjugate step and one minimal-residual step."""
+        x, r, shadow, p, product = state
+        v = self.operator(p)
+        length = _divide(product, inner(shadow, v))
+        s = _add(r, -length, v)
+        t = self.operator(s)
+        omega = _divide(inner(t, s), inner(t, t))
+        x, r = _add(_add(x, length, p), omega, s), _add(s, -omega, t)
+        new = inner(shadow, r)
+        beta = _divide(new, product) * _divide(length, omega)
+        p = _add(r, beta, _add(p, -omega, v))
+        return BiCGStabState(x, r, shadow, p, new), _info(norm(r), norm(self.b), x)
+
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """``x + b - A x``."""
+        return _add(x, 1, _minus(_like(self.b, x), self.operator(x)))
+
+
+class LSQRState(NamedTuple):
+    """Iterate, Lanczos vectors, direction, and the scalars of the rotation."""
+
+    position: PyTree
+    u: PyTree
+    v: PyTree
+    direction: PyTree
+    alpha: Array
+    phi: Array
+    rho: Array
+
+
+class LSQR(eqx.Module):
+    """``argmin_x |A x - y|^2 + damping^2 |x|^2`` by Golub-Kahan bidiagonalisation; from zero, the solution of least
+    norm.
+
+    In exact arithmetic the iterates are those of conjugate gradients on the normal equations, and end after as many
+    steps as ``A`` has distinct singular values (of the augmented operator), but rounding does not square the
+    condition number. The residual is that of the normal equations. ``|A x - y|`` never grows. Source: Paige and
+    Saunders (1982).
+    """
+
+    operator: LinearOperator
+    y: PyTree
+    damping: Array
+    scale: Array
+
+    def __init__(self, operator: LinearOperator, y: PyTree, damping: Any = 0.0):
+        self.operator, self.y, self.damping = operator, conform(y, operator.out_structure, "y"), real(damping)
+        require(self.damping, "damping", nonnegative=True, shape=())
+        self.scale = norm(operator.H(self.y))
+
+    def init(self, x: PyTree, key: Any = None) -> LSQRState:
+        """Start at ``x``."""
+        u, beta = _unit(self._gap(x))
+        v, alpha = _unit(self._adjoint(u))
+        return LSQRState(x, u, v, v, alpha, beta, alpha)
+
+    def step(self, state: LSQRState) -> tuple[LSQRState, Info]:
+        """One step of the bidiagonalisation and one rotation."""
+        x, u, v, w, alpha, phi, rho = state
+        u, beta = _unit(_add(self._apply(v), -alpha, u))
+        v, alpha = _unit(_add(self._adjoint(u), -beta, v))
+        size = jnp.sqrt(rho**2 + beta**2)
+        cosine, sine = _divide(rho, size), _divide(beta, size)
+        x = _add(x, cosine * _divide(phi, size), w)
+        w = _add(v, -_divide(sine * alpha, size), w)
+        phi, rho = sine * phi, -cosine * alpha
+        residual = jnp.abs(phi * rho)  # |A^H (y - A x) - damping^2 x|
+        return LSQRState(x, u, v, w, alpha, phi, rho), _info(residual, self.scale, x)
+
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """``x + A^H (y - A x) - damping^2 x``."""
+        return _add(x, 1, self._adjoint(self._gap(x)))
+
+    def _apply(self, x: PyTree) -> tuple[PyTree, PyTree]:
+        return self.operator(x), scale(self.damping, x)
+
+    def _adjoint(self, u: tuple[PyTree, PyTree]) -> PyTree:
+        return _add(self.operator.H(u[0]), self.damping, u[1])
+
+    def _gap(self, x: PyTree) -> tuple[PyTree, PyTree]:
+        predicted = self.operator(x)
+        y = jax.tree.map(lambda a, b: a.astype(b.dtype), self.y, predicted)
+        return _minus(y, predicted), scale(-self.damping, x)
+
+
+def _right_hand_side(operator: LinearOperator, b: PyTree) -> PyTree:
+    if operator.in_structure != operator.out_structure:
+        raise ValueError(
+            f"operator: expected equal input and output structures, got {operator.in_structure} and "
+            f"{operator.out_structure}; LSQR solves least squares"
+        )
+    return conform(b, operator.out_structure, "b")
+
+
+def _like(b: PyTree, x: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, c: a.astype(c.dtype), b, x)
+
+
+def _minus(a: PyTree, b: PyTree) -> PyTree:
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def _add(a: PyTree, factor: Any, b: PyTree) -> PyTree:
+    """``a + factor b``."""
+    return jax.tree.map(jnp.add, a, scale(factor, b))
+
+
+def _divide(a: Any, b: Array) -> Array:
+    """``a / b``, zero where ``b`` is: nothing is left to do there."""
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
+
+
+def _unit(a: PyTree) -> tuple[PyTree, Array]:
+    size = norm(a)
+    return scale(_divide(1, size), a), size
+
+
+def _info(residual: Array, size: Array, x: PyTree) -> Info:
+    """The relative residual in the units of ``x``."""
+    return Info(_divide(residual, size.astype(residual.dtype)) * norm(x))
