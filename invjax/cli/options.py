@@ -23,7 +23,10 @@ OPERATORS = {
     "downsample": Number(2, 1, 1000),
     "inpaint": Number(0.5, 0.001, 0.999),
     "denoise": Number(None),
+    "mri": Number(3, 1, 20),
 }
+SIMULATED = ("inpaint", "mri")
+"""Operators with a random part, which only a simulated measurement knows."""
 NOISES = {"gaussian": Number(0.02, 1e-4, 10)}
 PRIORS = {"tv": Number(None, 1e-3, 1e5)}
 METHODS = ("skrock", "myula")
@@ -96,8 +99,8 @@ def check_operator(spec: Spec, measured: bool) -> None:
     """Rules that tie an operator to its number and to ``--measured``."""
     if spec.name in _WHOLE and spec.value is not None and spec.value != int(spec.value):
         raise OptionError(f"--operator: expected a whole number after {spec.name}:, got {spec.value:g}")
-    if spec.name == "inpaint" and measured:
-        raise OptionError("--operator: inpaint needs to know which pixels were kept, so it cannot go with --measured")
+    if spec.name in SIMULATED and measured:
+        raise OptionError(f"--operator: {spec.name} measures at random, so it is simulated and cannot go with --measured")
 
 
 def check_range(option: str, value: int | None, least: int, most: int) -> None:

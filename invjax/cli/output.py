@@ -91,10 +91,11 @@ def _temporary_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _write_files(folder: pathlib.Path, images: dict[str, Any], report: dict[str, Any]) -> None:
     arrays: dict[str, Any] = {name: np.asarray(a) for name, a in images.items() if a is not None}
-    for name in ("measurement", "restored", "posterior_mean"):
-        save_image(folder / f"{name}.png", arrays[name])
+    picture = arrays.pop("picture")
+    for name, image in {"measurement": picture, **{n: arrays[n] for n in ("restored", "posterior_mean")}}.items():
+        save_image(folder / f"{name}.png", image)
     save_figure(folder / "uncertainty.png", _uncertainty(arrays))
-    save_figure(folder / "panel.png", _panel(arrays, report))
+    save_figure(folder / "panel.png", _panel({**arrays, "measurement": picture}, report))
     np.savez_compressed(folder / "result.npz", **arrays)
     write_bytes(folder / "report.json", json_text(report).encode())
 
@@ -115,6 +116,7 @@ def _panel(arrays: dict[str, np.ndarray], report: dict[str, Any]) -> Any:
     names = {
         "truth": "truth",
         "measurement": "measurement",
+        "baseline": report["baseline"],
         "restored": "restored (MAP)",
         "posterior_mean": "posterior mean",
     }
@@ -132,7 +134,7 @@ def _panel(arrays: dict[str, np.ndarray], report: dict[str, Any]) -> Any:
         maps["error of the mean"] = _over_channels(arrays["posterior_mean"] - arrays["truth"])
     shown |= {title: values / top for title, values in maps.items()}
     lines |= dict.fromkeys(maps, f"white from {top:.3f}")
-    return panel(shown, metrics=lines, columns=4 if len(shown) == 4 else 3)
+    return panel(shown, metrics=lines, columns=3 if len(shown) in (3, 5, 6) else 4)
 
 
 def _over_channels(values: np.ndarray) -> np.ndarray:

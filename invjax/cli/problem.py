@@ -16,8 +16,9 @@ from jaxtyping import Array
 
 from ..data import load_image, photograph
 from ..likelihoods import Gaussian, InverseProblem, Likelihood, noise_level
-from ..operators import Blur, Identity, LinearOperator, Mask, downsampling, gaussian_kernel, uniform_kernel
-from .options import NOISES, OptionError, RestoreOptions, Spec
+from ..operators import Blur, Identity, LinearOperator, downsampling
+from .forward import blur_kernel, forward_model
+from .options import NOISES, OptionError, RestoreOptions
 
 _DEFAULT_SIZE = 256
 _SMALLEST = 16
@@ -26,7 +27,10 @@ _BYTES = 400  # memory per value: some thirty float32 images in each of two chai
 
 
 class Problem(NamedTuple):
-    """What is restored: the truth (None when measured), the measurement, its likelihood, a start, the visible window."""
+    """What is restored: the truth (None when measured), the measurement, its likelihood, a start, the visible window.
+
+    ``picture`` shows the measurement; ``baseline`` names the start where the measurement is not an image like the truth.
+    """
 
     truth: Array | None
     measurement: Array
@@ -34,6 +38,8 @@ class Problem(NamedTuple):
     start: Array
     window: tuple[slice, ...]
     sigma_estimated: bool
+    picture: Array
+    baseline: str | None = None
 
 
 def build(options: RestoreOptions, key: Array) -> Problem:
@@ -87,15 +93,6 @@ def _fit(image: Array, size: int) -> Array:
     return jnp.asarray(resize(pixels, shape, anti_aliasing=True), jnp.float32)
 
 
-def _kernel(spec: Spec, shape: tuple[int, ...]) -> Array:
-    width = int(spec.number) if spec.name == "uniform" else 2 * math.ceil(4 * spec.number) + 1
-    if width > min(shape[:2]):  # before an enormous kernel is built
-        raise OptionError(
-            f"--operator: {spec} has a kernel of {width} pixels, wider than the image of {shape[0]} x {shape[1]}"
-        )
-    return uniform_kernel(width) if spec.name == "uniform" else gaussian_kernel(spec.number)
-
-
 def _check_amount(options: RestoreOptions, shape: tuple[int, ...]) -> None:
     """Refuse an image that would take all memory, or hours that nobody asked for."""
     factor = int(options.operator.number) if options.measured and options.operator.name == "downsample" else 1
@@ -108,8 +105,8 @@ def _check_amount(options: RestoreOptions, shape: tuple[int, ...]) -> None:
 
 
 def _degraded(options: RestoreOptions, truth: Array, key: Array) -> Problem:
-    """Simulate the measurement of a clean image; blurs are circular."""
-    spec, (mask_key, noise_key) = options.operator, jax.random.split(key)
+    """Simulate the measurement of a clean image."""
+    spec, (model_key, noise_key) = options.operator, jax.random.split(key)
     if spec.name == "downsample":
         factor = int(spec.number)
         truth = truth[: truth.shape[0] // factor * factor, : truth.shape[1] // factor * factor]
@@ -117,20 +114,12 @@ def _degraded(options: RestoreOptions, truth: Array, key: Array) -> Problem:
             raise OptionError(
                 f"--operator: {spec} leaves less than {_SMALLEST} pixels of {truth.shape[0]} x {truth.shape[1]}"
             )
-    shape = truth.shape
-    operator: LinearOperator
-    if spec.name in ("blur", "uniform"):
-        operator = Blur(_kernel(spec, shape), shape)
-    elif spec.name == "downsample":
-        operator = downsampling(shape, int(spec.number))
-    elif spec.name == "inpaint":
-        operator = Mask(jax.random.bernoulli(mask_key, spec.number, (*shape[:2], 1)), shape)
-    else:
-        operator = Identity(shape)
-    problem = InverseProblem(operator, _gaussian(options))
+    model = forward_model(spec, truth.shape, model_key)
+    problem = InverseProblem(model.operator, _gaussian(options))
     y = problem.measure(noise_key, truth)
-    start = operator.H(y) if spec.name in ("downsample", "inpaint") else y
-    return Problem(truth, y, problem.likelihood(y), start, (slice(None), slice(None)), False)
+    picture = y if model.picture is None else model.picture(y)
+    whole = (slice(None), slice(None))
+    return Problem(truth, y, problem.likelihood(y), model.start(y), whole, False, picture, model.name)
 
 
 def _measured(options: RestoreOptions, y: Array) -> Problem:
@@ -138,7 +127,7 @@ def _measured(options: RestoreOptions, y: Array) -> Problem:
     spec, shape = options.operator, y.shape
     window: tuple[slice, ...] = (slice(None), slice(None))
     if spec.name in ("blur", "uniform"):
-        kernel = _kernel(spec, shape)
+        kernel = blur_kernel(spec, shape)
         (h, w) = kernel.shape
         large = (shape[0] + h - 1, shape[1] + w - 1, shape[2])
         operator: LinearOperator = Blur(kernel, large, "valid")
@@ -153,7 +142,7 @@ def _measured(options: RestoreOptions, y: Array) -> Problem:
         operator, start = Identity(shape), y
     noise = _gaussian(options) if options.noise is not None else _estimated(y)
     f = InverseProblem(operator, noise).likelihood(y)
-    return Problem(None, y, f, start, window, options.noise is None)
+    return Problem(None, y, f, start, window, options.noise is None, y)
 
 
 def _gaussian(options: RestoreOptions) -> Gaussian:

@@ -84,6 +84,8 @@ def _restore(options: RestoreOptions, console: Any) -> tuple[dict[str, Any], dic
     images = {
         "truth": p.truth,
         "measurement": p.measurement,
+        "picture": p.picture,
+        "baseline": p.start if p.baseline else None,
         "restored": solution.position[p.window],
         "posterior_mean": post.mean[p.window],
         "posterior_std": post.std[p.window],
@@ -111,6 +113,7 @@ def _report(options: Any, p: Any, choice: Any, lam: float, solution: Any, post: 
     reasons = _not_converged(solution, post, chains)
     coverage = None if p.truth is None else metrics.coverage(p.truth, images["lower"], images["upper"])
     report: dict[str, Any] = {
+        "baseline": p.baseline,
         "psnr": _quality(metrics.psnr, p.truth, images),
         "ssim": _quality(metrics.ssim, p.truth, images),
         "weight": lam,
@@ -152,8 +155,9 @@ def _not_converged(solution: Any, post: Any, chains: dict[str, float]) -> list[s
 def _quality(metric: Callable, truth: Any, images: dict[str, Any]) -> dict[str, float | None] | None:
     if truth is None:
         return None
-    names = ("measurement", "restored", "posterior_mean")
-    return {n: float(metric(images[n], truth)) if images[n].shape == truth.shape else None for n in names}
+    shown = {n: images[n] for n in ("measurement", "baseline", "restored", "posterior_mean") if images[n] is not None}
+    alike = {n: a.shape == truth.shape and a.dtype == truth.dtype for n, a in shown.items()}
+    return {n: float(metric(a, truth)) if alike[n] else None for n, a in shown.items()}
 
 
 def _choice(choice: Any) -> dict[str, Any]:
@@ -249,9 +253,10 @@ def _quality_table(report: dict[str, Any]) -> rich.table.Table:
     table = rich.table.Table()
     for name in ("", "PSNR (dB)", "SSIM"):
         table.add_column(name, justify="right" if name else "left")
-    for name in ("measurement", "restored", "posterior_mean"):
+    for name in ("baseline" if report["baseline"] else "measurement", "restored", "posterior_mean"):
         psnr, ssim = ((report[m] or {}).get(name) for m in ("psnr", "ssim"))
-        table.add_row(name.replace("_", " "), *("-" if v is None else f"{v:.{d}f}" for v, d in ((psnr, 2), (ssim, 3))))
+        title = report["baseline"] if name == "baseline" else name.replace("_", " ")
+        table.add_row(title, *("-" if v is None else f"{v:.{d}f}" for v, d in ((psnr, 2), (ssim, 3))))
     return table
 
 

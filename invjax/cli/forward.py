@@ -1,0 +1,86 @@
+"""The forward models of ``--operator``: what measures a clean image, and how its measurement is shown and first inverted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..generators import polynomial_mask
+from ..operators import (
+    Blur,
+    Identity,
+    Mask,
+    Operator,
+    as_complex,
+    downsampling,
+    gaussian_kernel,
+    single_coil_mri,
+    uniform_kernel,
+)
+from .options import OptionError, Spec
+
+
+class Forward(NamedTuple):
+    """An operator; a first image from the measurement, with its name; a picture of the measurement.
+
+    ``name`` is None where the measurement is an image like the one restored; ``picture`` where it is shown as it is.
+    """
+
+    operator: Operator
+    start: Callable[[Array], Array]
+    name: str | None = None
+    picture: Callable[[Array], Array] | None = None
+
+
+def forward_model(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
+    """The operator of ``--operator`` on images of ``shape``; ``key`` draws what is random in it. Blurs are circular."""
+    if spec.name in ("blur", "uniform"):
+        return Forward(Blur(blur_kernel(spec, shape), shape), _same)
+    return {"downsample": _downsampled, "inpaint": _inpainted, "mri": _magnetic, "denoise": _noisy}[spec.name](
+        spec, shape, key
+    )
+
+
+def blur_kernel(spec: Spec, shape: tuple[int, ...]) -> Array:
+    """The kernel of "blur" or "uniform"; refused before it is built when it is wider than the image."""
+    width = int(spec.number) if spec.name == "uniform" else 2 * math.ceil(4 * spec.number) + 1
+    if width > min(shape[:2]):
+        raise OptionError(
+            f"--operator: {spec} has a kernel of {width} pixels, wider than the image of {shape[0]} x {shape[1]}"
+        )
+    return uniform_kernel(width) if spec.name == "uniform" else gaussian_kernel(spec.number)
+
+
+def _same(y: Array) -> Array:
+    return y
+
+
+def _noisy(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
+    return Forward(Identity(shape), _same)
+
+
+def _downsampled(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
+    A = downsampling(shape, int(spec.number))
+    return Forward(A, A.pinv, "pseudo-inverse")
+
+
+def _inpainted(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
+    A = Mask(jax.random.bernoulli(key, spec.number, (*shape[:2], 1)), shape)
+    return Forward(A, A.H)
+
+
+def _magnetic(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
+    """One coil; lines of k-space drawn with a density that falls with their frequency."""
+    mask = polynomial_mask(key, shape, spec.number)
+    A: Any = single_coil_mri(mask, shape) @ as_complex(shape)
+
+    def picture(y: Array) -> Array:
+        logarithm = jnp.log1p(100 * jnp.abs(mask * y))
+        return logarithm / logarithm.max()
+
+    return Forward(A, A.H, "zero-filled", picture)
