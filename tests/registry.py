@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invjax import operators as ops
+from invjax import transforms as tf
 
 
 @contextlib.contextmanager
@@ -134,6 +135,24 @@ OPERATORS = {
     "gram": lambda r: ops.Blur(kernel(r), IMAGE, "valid").gram,
     "stack": lambda r: ops.stack([ops.Blur(kernel(r), IMAGE), ops.FiniteDifferences(IMAGE, "circular")]),
     "stack_mixed": lambda r: ops.stack([ops.Mask(mask(r), IMAGE), ops.downsampling(IMAGE, 2, kernel(r))]),
+    "reshape": lambda r: ops.Reshape(IMAGE, (4, 24)),
+    "permute": lambda r: ops.Permute(VOLUME, (2, 0, 3, 1), complex=True),
+    "patches": lambda r: ops.Patches(IMAGE, 3, 2),
+    "patches_circular": lambda r: ops.Patches((3, 5, 4, 1), 2, 1, "circular", complex=True),
+    "kronecker": lambda r: ops.kronecker([r.normal(size=(3, 4)), ops.Matrix(r.normal(size=(5, 3)))], (4, 3, 2)),
+    "kronecker_complex": lambda r: ops.kronecker([matrix(r), r.normal(size=(3, 3))], (4, 3), complex=True),
+    "batched_masks": lambda r: ops.batched(lambda m: ops.Mask(m, IMAGE), r.uniform(size=(3, 8, 6, 1))),
+    "batched_blurs": lambda r: ops.batched(
+        lambda k: ops.Blur(k, IMAGE, "valid"), r.uniform(size=(5, 3, 2)), batch_size=2
+    ),
+    "batched_matrices": lambda r: ops.batched(
+        lambda m: ops.ChannelMatrix(m, IMAGE), r.normal(size=(4, 3, 2)), batch_size=2
+    ),
+    "at_scale": lambda r: ops.at_scale(ops.Mask(mask(r), IMAGE), 2, kernel(r)),
+    "virtual_shift": lambda r: (
+        ops.Mask(mask(r), IMAGE) @ tf.Shift((8, 6)).operator(jnp.asarray(r.integers(0, 6, 2)), IMAGE)
+    ),
+    "virtual_rotation": lambda r: ops.Blur(kernel(r), IMAGE) @ tf.Rotate().operator(r.uniform(0.3, 0.5), IMAGE),
     "block_diagonal": lambda r: ops.block_diagonal([ops.Blur(kernel(r), IMAGE), ops.Matrix(matrix(r))]),
 }
 

@@ -3,14 +3,18 @@
 from .base import LinearOperator
 from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
 from .blind import BlindBlur
+from .batched import batched
 from .blur import Blur
 from .coils import birdcage_maps, estimate_maps, normalise_maps, rss
 from .compressed import GaussianSensing, structured_random
 from .crop import Crop, pad
 from .differences import FiniteDifferences
 from .fourier import CosineTransform, FourierTransform
+from .estimators import diagonal, hutch_pp
+from .fourier import CosineTransform, FourierTransform, single_coil_mri
 from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
+from .kronecker import kronecker
 from .linearise import linearise
 from .modulation import Modulation
 from .mri import dynamic_mri, multi_coil_mri, sequential_mri, single_coil_mri
@@ -20,6 +24,9 @@ from .operator import Operator
 from .radio import earth_rotation_uv, radio_interferometry
 from .real_part import as_complex
 from .resample import Decimate, downsampling
+from .patches import Patches
+from .resample import Decimate, at_scale, downsampling
+from .reshape import Permute, Reshape
 from .services import dot_test
 from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, demosaicing, pansharpening
 from .spectrum import Spectrum
@@ -48,6 +55,9 @@ __all__ = [
     "Matrix",
     "Modulation",
     "Operator",
+    "Patches",
+    "Permute",
+    "Reshape",
     "SnapshotSpectral",
     "Spectrum",
     "Toeplitz",
@@ -55,11 +65,14 @@ __all__ = [
     "Wavelet",
     "antialias_kernel",
     "as_complex",
+    "at_scale",
+    "batched",
     "bayer_mask",
     "birdcage_maps",
     "block_diagonal",
     "decolorise",
     "demosaicing",
+    "diagonal",
     "dot_test",
     "downsampling",
     "dynamic_mri",
@@ -69,6 +82,8 @@ __all__ = [
     "gaussian_kernel",
     "golden_angle_trajectory",
     "hadamard_order",
+    "hutch_pp",
+    "kronecker",
     "linearise",
     "multi_coil_mri",
     "non_cartesian_mri",

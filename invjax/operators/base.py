@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..types import real
-from . import services
+from . import estimators, services
 from .operator import Operator, require_composable
 from .spectrum import Spectrum, promoted
 from .structure import at_precision, is_complex, precision_of, scale
@@ -74,6 +74,10 @@ class LinearOperator(Operator):
         """Largest singular value; see ``services.norm`` (deterministic, constant under differentiation)."""
         return services.norm(self)
 
+    def cond(self) -> Array:
+        """Largest over smallest singular value that is not zero; see ``services.cond``."""
+        return services.cond(self)
+
     def dense(self) -> Array:
         """Matrix of the operator (small sizes); see ``services.dense``."""
         return services.dense(self)
@@ -91,8 +95,8 @@ class LinearOperator(Operator):
         return services.shifted_solve(self, rhs, step_size)
 
     def trace(self, key: PRNGKeyArray, num_probes: int = 32) -> tuple[Array, Array]:
-        """Hutchinson estimate of the trace and its standard error; see ``services.trace``."""
-        return services.trace(key, self, num_probes)
+        """Hutchinson estimate of the trace and its standard error; see ``estimators.trace``."""
+        return estimators.trace(key, self, num_probes)
 
     @overload
     def __matmul__(self, other: "LinearOperator") -> "LinearOperator": ...

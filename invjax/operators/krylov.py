@@ -55,13 +55,13 @@ def _pinv_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
         value, tangent = eqx.filter_jvp(fn, (A,), (dA,))
         return _or_zeros(tangent, value)
 
-    q = A.apply(_solve_gram(A, z))
+    q = A.apply(solve_gram(A, z))
     w = derivative(lambda A: A.adjoint(q))
     residual = jax.tree.map(jnp.subtract, y, A.apply(z))
-    u = A.apply(_solve_gram(A, derivative(lambda A: A.adjoint(residual))))
+    u = A.apply(solve_gram(A, derivative(lambda A: A.adjoint(residual))))
     moved = derivative(lambda A: A.apply(z))
     inside = jax.tree.map(lambda a, b, c, d: a - b + c - d, _or_zeros(dy, y), moved, u, A.apply(w))
-    return z, jax.tree.map(jnp.add, _solve_gram(A, A.adjoint(inside)), w)
+    return z, jax.tree.map(jnp.add, solve_gram(A, A.adjoint(inside)), w)
 
 
 def _or_zeros(tangent: PyTree, value: PyTree) -> PyTree:
@@ -69,7 +69,7 @@ def _or_zeros(tangent: PyTree, value: PyTree) -> PyTree:
     return jax.tree.map(lambda t, v: jnp.zeros_like(v) if t is None else t, tangent, value, is_leaf=lambda t: t is None)
 
 
-def _solve_gram(A: LinearOperator, rhs: PyTree) -> PyTree:
+def solve_gram(A: LinearOperator, rhs: PyTree) -> PyTree:
     """``(A^H A)^+ rhs`` up to the null space of ``A``, for any ``rhs``; transposable."""
 
     def solve(matvec: Callable, b: PyTree) -> PyTree:

@@ -78,6 +78,18 @@ def _full_plane(half, last: int):
     return jnp.concatenate([half, mirrored], axis)
 
 
+def at_scale(A: LinearOperator, factor: int, kernel: Any = "bicubic") -> LinearOperator:
+    """``A U``: the operator ``A`` on images ``factor`` times as coarse, which ``U`` interpolates. Multi-scale methods use it.
+
+    ``U = factor^d S^H`` for the ``downsampling`` ``S`` of images ``(H, W, C)`` (volumes: ``d = 3``) with ``kernel``, circular: a
+    constant image stays that constant where the aliases of the kernel vanish. Raises ``ValueError`` as ``downsampling``
+    does.
+    """
+    shape = A.in_structure.shape
+    upsample = downsampling(shape, factor, kernel, complex=is_complex(A.in_structure)).H
+    return A @ (factor ** (len(shape) - 1) * upsample)
+
+
 def downsampling(
     shape: tuple[int, ...],
     factor: int,

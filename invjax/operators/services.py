@@ -1,4 +1,4 @@
-"""What every linear operator can do: norm, dense matrix, pseudo-inverse, least-squares prox, trace, dot test.
+"""What every linear operator can do: norm, condition number, dense matrix, pseudo-inverse, least-squares prox, dot test.
 
 Closed form wherever a spectrum is known, conjugate gradients with implicit derivative (``krylov``) otherwise.
 """
@@ -6,6 +6,7 @@ Closed form wherever a spectrum is known, conjugate gradients with implicit deri
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -18,13 +19,15 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ..types import inner, num_reals, real, require
 from ..types import norm as tree_norm
 from . import krylov
-from .structure import at_precision, conform, default_precision, precision_of, scale
+from .structure import at_precision, conform, default_precision, is_complex, precision_of, scale
 
 if TYPE_CHECKING:
     from .base import LinearOperator
 
 _DENSE_LIMIT = 2**26  # entries of a dense matrix: 256 MiB in float32
+_SMALL = 2**20
 _LANCZOS_STEPS = 60
+_INVERSE_STEPS = 20
 
 
 def norm(A: LinearOperator) -> Array:
@@ -39,14 +42,62 @@ def norm(A: LinearOperator) -> Array:
     return jax.lax.stop_gradient(value)
 
 
+def cond(A: LinearOperator) -> Array:
+    """Condition number ``|A| |A^+|``: the largest over the smallest singular value that is not zero.
+
+    From the spectrum when it is known, where singular values below ``sqrt(eps * size) * |A|`` count as zero as in ``pinv``; from
+    the dense matrix up to 2^20 entries, where those below ``eps * size * |A|`` do. Otherwise by 20 Lanczos steps on
+    ``(A^H A)^+``, each two solves by conjugate gradients of at most 500 steps: they see condition numbers up to some hundred,
+    and report less than the truth above. The derivative is stopped.
+    """
+    known = A.gram_spectrum if A.gram_spectrum is not None else A.cogram_spectrum
+    if known is not None:
+        smallest = jnp.min(jnp.where(_nonzero(known.values), known.values, jnp.inf))
+        value = jnp.sqrt(jnp.max(known.values) / smallest)
+    elif math.prod(_counts(A)) <= _SMALL:
+        values = singular_values(A)
+        value = values[0] / jnp.min(jnp.where(values > rank_tolerance(A, values), values, jnp.inf))
+    else:
+        value = A.norm() * jnp.sqrt(_largest_inverse(A))
+    return jax.lax.stop_gradient(value)
+
+
+def singular_values(A: LinearOperator) -> Array:
+    """Singular values of a small operator, the largest first."""
+    M = dense(A)
+    if not any(is_complex(s) for s in jax.tree.leaves(A.in_structure)):  # linear over the reals only
+        M = jnp.concatenate([M.real, M.imag]) if jnp.iscomplexobj(M) else M
+    return jnp.linalg.svd(M, compute_uv=False)
+
+
+def rank_tolerance(A: LinearOperator, values: Array) -> Array:
+    """Which of these singular values of the dense matrix of ``A`` count as zero: those up to ``eps max(m, n) |A|``."""
+    return jnp.finfo(values.dtype).eps * max(_counts(A)) * values[0]
+
+
 @eqx.filter_jit
 def _lanczos_norm(A: LinearOperator) -> Array:
-    start = random_like(jax.random.key(0), A.in_structure, default_precision())
-    steps = min(_LANCZOS_STEPS, num_reals(start))
+    largest = _lanczos(lambda v: A.adjoint(A.apply(v)), _start(A), _LANCZOS_STEPS)
+    return jnp.sqrt(jnp.maximum(largest, 0))
+
+
+@eqx.filter_jit
+def _largest_inverse(A: LinearOperator) -> Array:
+    start = A.adjoint(A.apply(_start(A)))  # in the range of A^H
+    return _lanczos(lambda v: krylov.solve_gram(A, v), start, _INVERSE_STEPS)
+
+
+def _start(A: LinearOperator) -> PyTree:
+    return random_like(jax.random.key(0), A.in_structure, default_precision())
+
+
+def _lanczos(matvec: Callable[[PyTree], PyTree], start: PyTree, steps: int) -> Array:
+    """Largest eigenvalue of a Hermitian operator, plus the residual bound of its Ritz pair."""
+    steps = min(steps, num_reals(start))
 
     def body(carry, _):
         before, v, beta = carry
-        w = A.adjoint(A.apply(v))
+        w = matvec(v)
         alpha = inner(v, w)
         w = jax.tree.map(lambda a, b, c: a - alpha.astype(a.dtype) * b - beta.astype(a.dtype) * c, w, v, before)
         new = tree_norm(w)
@@ -55,12 +106,12 @@ def _lanczos_norm(A: LinearOperator) -> Array:
         after = scale(jnp.where(alive, 1 / jnp.where(alive, new, 1), 0), w)
         return (v, after, new), (alpha, new)
 
-    v = scale(1 / tree_norm(start), start)
+    size = tree_norm(start)
+    v = scale(1 / jnp.where(size == 0, 1, size), start)
     zero = jax.tree.map(jnp.zeros_like, v)
-    _, (alphas, betas) = jax.lax.scan(body, (zero, v, jnp.zeros_like(tree_norm(v))), None, length=steps)
+    _, (alphas, betas) = jax.lax.scan(body, (zero, v, jnp.zeros_like(size)), None, length=steps)
     ritz, vectors = jnp.linalg.eigh(jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1))
-    bound = betas[-1] * jnp.abs(vectors[-1, -1])
-    return jnp.sqrt(jnp.maximum(ritz[-1] + bound, 0))
+    return ritz[-1] + betas[-1] * jnp.abs(vectors[-1, -1])
 
 
 def random_like(key: PRNGKeyArray, struct: PyTree, precision: Any) -> PyTree:
@@ -73,10 +124,16 @@ def random_like(key: PRNGKeyArray, struct: PyTree, precision: Any) -> PyTree:
 
 def dense(A: LinearOperator) -> Array:
     """Matrix ``[m, n]`` of the operator on raveled inputs and outputs. Raises ``ValueError`` above 2^26 entries."""
-    counts = [sum(math.prod(s.shape) for s in jax.tree.leaves(t)) for t in (A.in_structure, A.out_structure)]
-    if counts[0] * counts[1] > _DENSE_LIMIT:
-        raise ValueError(f"A: expected at most {_DENSE_LIMIT} matrix entries, got {counts[1]} x {counts[0]}")
+    columns, rows = _counts(A)
+    if columns * rows > _DENSE_LIMIT:
+        raise ValueError(f"A: expected at most {_DENSE_LIMIT} matrix entries, got {rows} x {columns}")
     return _dense(A)
+
+
+def _counts(A: LinearOperator) -> tuple[int, int]:
+    """Number of unknowns and of measurements."""
+    counts = [sum(math.prod(s.shape) for s in jax.tree.leaves(t)) for t in (A.in_structure, A.out_structure)]
+    return counts[0], counts[1]
 
 
 @eqx.filter_jit
@@ -131,34 +188,18 @@ def pinv(A: LinearOperator, y: PyTree) -> PyTree:
 
 
 def _reciprocal(values: Array, y: PyTree) -> Array:
-    kept = values > jnp.finfo(values.dtype).eps * values.size * jnp.max(values)
+    kept = _nonzero(values)
     return jnp.where(kept, 1 / _widened(jnp.where(kept, values, 1), y), 0)
+
+
+def _nonzero(values: Array) -> Array:
+    """Which squared singular values count as more than zero."""
+    return values > jnp.finfo(values.dtype).eps * values.size * jnp.max(values)
 
 
 def _widened(values: Array, x: PyTree) -> Array:
     """The values at the precision of ``x`` if that is higher: what is computed from them is then as precise as ``x``."""
     return values.astype(np.promote_types(values.dtype, precision_of(x)))
-
-
-def trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int = 32) -> tuple[Array, Array]:
-    """Hutchinson (1990) estimate ``mean_k Re <z_k, A z_k>`` with random signs, and its standard error. ``A`` is square."""
-    if A.in_structure != A.out_structure:
-        raise ValueError(f"A: expected equal input and output structures, got {A.in_structure} and {A.out_structure}")
-    if num_probes < 2:
-        raise ValueError(f"num_probes: expected an integer >= 2, got {num_probes}")
-    return _trace(key, A, num_probes)
-
-
-@eqx.filter_jit
-def _trace(key: PRNGKeyArray, A: LinearOperator, num_probes: int) -> tuple[Array, Array]:
-    precision = default_precision()
-
-    def one(k: PRNGKeyArray) -> Array:
-        z = jax.tree.map(lambda a: jnp.sign(a.real).astype(a.dtype), random_like(k, A.in_structure, precision))
-        return inner(z, A.apply(z))
-
-    values = jax.lax.map(one, jax.random.split(key, num_probes))
-    return values.mean(), values.std(ddof=1) / jnp.sqrt(jnp.asarray(num_probes, values.dtype))
 
 
 def dot_test(key: PRNGKeyArray, A: LinearOperator, num_pairs: int = 4, dtype: Any = jnp.float32) -> Array:
