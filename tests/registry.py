@@ -52,6 +52,17 @@ def prng(r):
     return jax.random.key(int(r.integers(2**31)))
 
 
+def complex_normal(r, shape):
+    return r.normal(size=shape) + 1j * r.normal(size=shape)
+
+
+def ptychography(r, shifts=((0, 1), (4, 3)), channels=1):
+    """A scan over an 8 x 7 object; the probe is smooth, so that floating shifts can be differentiated accurately."""
+    smooth = np.exp(-(np.linspace(-1.5, 1.5, 4)[:, None] ** 2) - np.linspace(-1.5, 1.5, 4) ** 2)[..., None]
+    probe = smooth * (1 + 0.2 * complex_normal(r, (1, 1, channels)))
+    return ops.Ptychography(probe, shifts, (8, 7, 2))
+
+
 IMAGE = (8, 6, 2)
 VOLUME = (4, 4, 6, 1)
 
@@ -126,6 +137,18 @@ OPERATORS = {
     "demosaicing_packed": lambda r: ops.demosaicing((4, 6, 3), "GBRG", packed=True),
     "pansharpening": lambda r: ops.pansharpening((4, 6, 3), 2, r.uniform(0.1, 1, 3), kernel(r, (3, 3))),
     "snapshot_spectral": lambda r: ops.SnapshotSpectral(r.uniform(size=(8, 6, 1)), (8, 6, 3)),
+    "as_complex": lambda r: ops.FourierTransform(IMAGE) @ ops.AsComplex(IMAGE),
+    "coded_diffraction": lambda r: ops.coded_diffraction(prng(r), 3, IMAGE),
+    "coded_diffraction_channels": lambda r: ops.CodedDiffraction(complex_normal(r, (2, 5, 4, 2)), (5, 4, 2)),
+    "phase_screen": lambda r: ops.PhaseScreen(r.normal(size=(8, 6, 1)), IMAGE),
+    "angular_spectrum": lambda r: ops.angular_spectrum(IMAGE, [0.4, 0.5], 9.0, r.uniform(1, 1.2)),
+    "angular_spectrum_evanescent": lambda r: ops.angular_spectrum(
+        (5, 6, 1), r.uniform(0.9, 1), -0.2, (0.6, 0.5), band_limit=False
+    ),
+    "fresnel": lambda r: ops.fresnel(IMAGE, 0.5, r.uniform(3, 4), 1.0),
+    "fresnel_transform": lambda r: ops.fresnel_transform((7, 6, 1), 0.5, r.uniform(9, 10), (1.0, 1.2)),
+    "ptychography": lambda r: ptychography(r, channels=2),
+    "ptychography_subpixel": lambda r: ptychography(r, r.uniform(0, 3, (2, 2))),
     "adjoint": lambda r: ops.Blur(kernel(r), IMAGE, "valid").H,
     "transpose": lambda r: ops.Matrix(matrix(r)).T,
     "composed": lambda r: ops.Mask(mask(r), IMAGE) @ ops.Blur(kernel(r), IMAGE),
@@ -154,6 +177,33 @@ OPERATORS = {
     ),
     "virtual_rotation": lambda r: ops.Blur(kernel(r), IMAGE) @ tf.Rotate().operator(r.uniform(0.3, 0.5), IMAGE),
     "block_diagonal": lambda r: ops.block_diagonal([ops.Blur(kernel(r), IMAGE), ops.Matrix(matrix(r))]),
+}
+
+NONLINEAR = {
+    "phase_retrieval": lambda r: ops.PhaseRetrieval(ops.Matrix(matrix(r), (2, 2))),
+    "phase_retrieval_real": lambda r: ops.PhaseRetrieval(ops.Blur(kernel(r), IMAGE)),
+    "phase_retrieval_gaussian": lambda r: ops.PhaseRetrieval(ops.GaussianSensing(prng(r), 7, (4, 3, 1), complex=True)),
+    "phase_retrieval_structured": lambda r: ops.PhaseRetrieval(ops.structured_random(prng(r), (3, 4, 1), (5, 6, 1))),
+    "phase_retrieval_coded": lambda r: ops.PhaseRetrieval(ops.coded_diffraction(prng(r), 3, IMAGE)),
+    "phase_retrieval_ptychography": lambda r: ops.PhaseRetrieval(ptychography(r)),
+    "phase_retrieval_stack": lambda r: ops.PhaseRetrieval(
+        ops.stack([ops.FourierTransform(IMAGE), ops.Mask(complex_normal(r, IMAGE))])
+    ),
+    "haze": lambda r: ops.Haze(IMAGE, r.uniform(0.1, 0.5), r.uniform(0, 0.5)),
+    "wrapped_phase": lambda r: ops.WrappedPhase(IMAGE, r.uniform(0.5, 1)),
+    "wrapped_phase_floor": lambda r: ops.WrappedPhase(IMAGE, r.uniform(0.5, 1), "floor"),
+    "linear_after": lambda r: ops.Mask(mask(r), IMAGE) @ ops.PhaseRetrieval(ops.FourierTransform(IMAGE)),
+    "linear_before": lambda r: (
+        ops.PhaseRetrieval(ops.FourierTransform(IMAGE)) @ ops.Blur(kernel(r), IMAGE, complex=True)
+    ),
+    "linear_both": lambda r: (
+        ops.Blur(kernel(r), IMAGE)
+        @ ops.Haze(IMAGE)
+        @ ops.block_diagonal(
+            [ops.Blur(kernel(r), IMAGE), ops.Identity((8, 6, 1)), ops.Matrix(matrix(r, complex=False)[:2, :2])]
+        )
+    ),
+    "nonlinear_twice": lambda r: ops.WrappedPhase(IMAGE) @ ops.PhaseRetrieval(ops.FourierTransform(IMAGE)),
 }
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..operators import LinearOperator, Mask
+from ..operators import LinearOperator, Mask, Operator
+from ..operators.operator import vjp
 from ..operators.structure import at_precision_of, conform, precision_of
 from ..types import real
 from .base import NoiseModel
@@ -34,7 +35,7 @@ class Likelihood(eqx.Module):
     """``f(x) = noise.potential(A x, y)``: potential, gradient, score, normalised log density, prox.
 
     The MAP objective is ``f(x) + g(x)``: a weight quoted for ``|A x - y|^2 / 2`` is divided by ``sigma^2`` here. ``operator`` is
-    a ``LinearOperator``, or any callable Module for a nonlinear model. With Gaussian noise and a known spectrum of
+    an ``Operator``, linear or not, or any callable Module. With Gaussian noise and a known spectrum of
     ``A^H A`` the gradient uses ``A^H A x - A^H y`` with ``A^H y`` computed here, once: half the Fourier transforms.
     Make another ``Likelihood`` for another ``y``.
 
@@ -50,10 +51,11 @@ class Likelihood(eqx.Module):
         self.operator, self.noise = operator, noise
         self.y = jax.tree.map(_floating, y)
         self.back_projection = None
-        if isinstance(operator, LinearOperator):
+        if isinstance(operator, Operator):
             self.y = conform(self.y, operator.out_structure, "y")
-            if isinstance(noise, Gaussian) and jnp.ndim(noise.sigma) == 0 and operator.gram_spectrum is not None:
-                self.back_projection = operator.H(self.y)
+        white = isinstance(noise, Gaussian) and jnp.ndim(noise.sigma) == 0
+        if isinstance(operator, LinearOperator) and white and operator.gram_spectrum is not None:
+            self.back_projection = operator.H(self.y)
 
     def __call__(self, x: PyTree) -> Array:
         """Potential: ``-log p(y | x)`` without the terms that do not depend on ``x``."""
@@ -72,12 +74,11 @@ class Likelihood(eqx.Module):
             back = self.back_projection.astype(x.dtype)
             weight = 1 / jnp.asarray(self.noise.sigma, x.real.dtype) ** 2
             return weight.astype(x.dtype) * (self.operator.gram_spectrum.apply(x) - back)
-        if isinstance(self.operator, LinearOperator):
-            u = self.operator(x)
-            return self.operator.H(self.noise.grad(u, self._like(u)))
-        u, pullback = jax.vjp(self.operator, x)
-        (g,) = pullback(jax.tree.map(jnp.conj, self.noise.grad(u, self._like(u))))
-        return jax.tree.map(jnp.conj, g)  # JAX pulls back without conjugation
+        if isinstance(self.operator, Operator):
+            u, adjoint = self.operator.vjp(conform(x, self.operator.in_structure, "x"))
+        else:
+            u, adjoint = vjp(self.operator, x)
+        return adjoint(self.noise.grad(u, self._like(u)))
 
     def score(self, x: PyTree) -> PyTree:
         """``grad_x log p(y | x)``."""

@@ -1,15 +1,14 @@
 """Forward models of imaging: an algebra of linear operators with exact adjoints and known spectra, and nonlinear ones."""
 
 from .base import LinearOperator
-from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
-from .blind import BlindBlur
+from .basic import AsComplex, FunctionOperator, Identity, Mask, Matrix, from_function
 from .batched import batched
+from .blind import BlindBlur
 from .blur import Blur
 from .coils import birdcage_maps, estimate_maps, normalise_maps, rss
 from .compressed import GaussianSensing, structured_random
 from .crop import Crop, pad
 from .differences import FiniteDifferences
-from .fourier import CosineTransform, FourierTransform
 from .estimators import diagonal, hutch_pp
 from .fourier import CosineTransform, FourierTransform, single_coil_mri
 from .hadamard import Hadamard, hadamard_order, single_pixel_camera
@@ -21,12 +20,16 @@ from .mri import dynamic_mri, multi_coil_mri, sequential_mri, single_coil_mri
 from .non_cartesian import non_cartesian_mri, pipe_menon_density, ramp_density
 from .nufft import NUFFT, Toeplitz
 from .operator import Operator
+from .patches import Patches
+from .phase_retrieval import CodedDiffraction, PhaseRetrieval, coded_diffraction
+from .pointwise import Haze, WrappedPhase
+from .propagation import FourierFilter, PhaseScreen, angular_spectrum, fresnel, fresnel_transform, object_pixel_size
+from .ptychography import Ptychography
 from .radio import earth_rotation_uv, radio_interferometry
 from .real_part import as_complex
-from .resample import Decimate, downsampling
-from .patches import Patches
 from .resample import Decimate, at_scale, downsampling
 from .reshape import Permute, Reshape
+from .scans import defocused_probe, disc_probe, fermat_scan, gaussian_probe, jitter, raster_scan
 from .services import dot_test
 from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, demosaicing, pansharpening
 from .spectrum import Spectrum
@@ -38,17 +41,21 @@ from .wavelet import Wavelet
 
 __all__ = [
     "NUFFT",
+    "AsComplex",
     "BlindBlur",
     "Blur",
     "ChannelMatrix",
+    "CodedDiffraction",
     "CosineTransform",
     "Crop",
     "Decimate",
     "FiniteDifferences",
+    "FourierFilter",
     "FourierTransform",
     "FunctionOperator",
     "GaussianSensing",
     "Hadamard",
+    "Haze",
     "Identity",
     "LinearOperator",
     "Mask",
@@ -57,12 +64,17 @@ __all__ = [
     "Operator",
     "Patches",
     "Permute",
+    "PhaseRetrieval",
+    "PhaseScreen",
+    "Ptychography",
     "Reshape",
     "SnapshotSpectral",
     "Spectrum",
     "Toeplitz",
     "UnitaryTransform",
     "Wavelet",
+    "WrappedPhase",
+    "angular_spectrum",
     "antialias_kernel",
     "as_complex",
     "at_scale",
@@ -70,24 +82,33 @@ __all__ = [
     "bayer_mask",
     "birdcage_maps",
     "block_diagonal",
+    "coded_diffraction",
     "decolorise",
+    "defocused_probe",
     "demosaicing",
     "diagonal",
+    "disc_probe",
     "dot_test",
     "downsampling",
     "dynamic_mri",
     "earth_rotation_uv",
     "estimate_maps",
+    "fermat_scan",
+    "fresnel",
+    "fresnel_transform",
     "from_function",
     "gaussian_kernel",
+    "gaussian_probe",
     "golden_angle_trajectory",
     "hadamard_order",
     "hutch_pp",
+    "jitter",
     "kronecker",
     "linearise",
     "multi_coil_mri",
     "non_cartesian_mri",
     "normalise_maps",
+    "object_pixel_size",
     "pad",
     "pansharpening",
     "pipe_menon_density",
@@ -95,6 +116,7 @@ __all__ = [
     "radio_interferometry",
     "ramp_density",
     "random_trajectory",
+    "raster_scan",
     "rss",
     "sequential_mri",
     "single_coil_mri",

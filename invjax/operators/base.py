@@ -29,6 +29,9 @@ class LinearOperator(Operator):
         (x,) = transpose(jax.tree.map(jnp.conj, y))
         return jax.tree.map(jnp.conj, x)
 
+    def vjp(self, x):
+        return self.apply(x), self.adjoint
+
     @property
     def spectrum(self) -> Spectrum | None:
         """``V diag U^H`` when it is known, else None."""

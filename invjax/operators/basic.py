@@ -17,6 +17,7 @@ from .spectrum import Pixel, Spectrum
 from .structure import (
     at_precision,
     at_precision_of,
+    complex_dtype,
     default_precision,
     dtype_at,
     floating,
@@ -51,6 +52,29 @@ class Identity(LinearOperator):
             if isinstance(other, LinearOperator) and other.out_structure == self.in_structure
             else super().__matmul__(other)
         )
+
+
+class AsComplex(LinearOperator):
+    """``A x = x + 0i``: real images of ``shape`` as complex ones; ``A^H y = Re y`` and ``A^H A = I``."""
+
+    in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.in_structure = structure(shape)
+
+    @property
+    def out_structure(self):
+        return structure(self.in_structure.shape, complex=True)
+
+    def apply(self, x):
+        return x.astype(complex_dtype(x.dtype))
+
+    def adjoint(self, y):
+        return y.real
+
+    @property
+    def gram_spectrum(self):
+        return Spectrum(jnp.ones(()), Pixel(), Pixel())
 
 
 class Mask(LinearOperator):

@@ -1,8 +1,11 @@
 """What every forward model is, linear or not: a checked function between two structures."""
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .structure import conform
@@ -25,6 +28,10 @@ class Operator(eqx.Module):
     def __call__(self, x: PyTree) -> PyTree:
         """``A(x)``. Raises ``ValueError`` for another shape, an integer array, or a complex array in a real domain."""
         return self.apply(conform(x, self.in_structure, "x"))
+
+    def vjp(self, x: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+        """``A(x)`` and ``v -> J^H v`` with the derivative J at a checked ``x``; a subclass may know a faster or smaller form."""
+        return vjp(self.apply, x)
 
     def __matmul__(self, other: "Operator") -> "Operator":
         if not isinstance(other, Operator):
@@ -51,6 +58,22 @@ class Chained(Operator):
 
     def apply(self, x):
         return self.outer.apply(self.inner.apply(x))
+
+    def vjp(self, x):
+        u, inner = self.inner.vjp(x)
+        y, outer = self.outer.vjp(u)
+        return y, lambda v: inner(outer(v))
+
+
+def vjp(fn: Callable[[PyTree], PyTree], x: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+    """``fn(x)`` and ``v -> J^H v`` for the inner product ``Re <a, b>``; JAX's own pullback is ``J^T``."""
+    y, pullback = jax.vjp(fn, x)
+
+    def adjoint(v: PyTree) -> PyTree:
+        (g,) = pullback(jax.tree.map(jnp.conj, v))
+        return jax.tree.map(jnp.conj, g)
+
+    return y, adjoint
 
 
 def require_composable(outer: Operator, inner: Operator) -> None:
