@@ -12,11 +12,14 @@ from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .linearise import linearise
 from .operator import Operator
 from .resample import Decimate, downsampling
+from .resize import Resize
 from .services import dot_test
+from .space_varying import SpaceVaryingBlur
 from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, demosaicing, pansharpening
 from .spectrum import Spectrum
 from .stack import block_diagonal, stack
 from .structure import structure
+from .tiled import TiledBlur, partition_windows
 from .wavelet import Wavelet
 
 __all__ = [
@@ -35,8 +38,11 @@ __all__ = [
     "Mask",
     "Matrix",
     "Operator",
+    "Resize",
     "SnapshotSpectral",
+    "SpaceVaryingBlur",
     "Spectrum",
+    "TiledBlur",
     "Wavelet",
     "antialias_kernel",
     "bayer_mask",
@@ -51,6 +57,7 @@ __all__ = [
     "linearise",
     "pad",
     "pansharpening",
+    "partition_windows",
     "single_coil_mri",
     "single_pixel_camera",
     "stack",
