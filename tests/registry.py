@@ -28,6 +28,13 @@ def kernel(r, shape=(3, 4)):
     return k / k.sum()
 
 
+def kernels(r, count, spatial, channels=()):
+    """Random positive kernels that are dominated by their centres, so that operators made of them are well conditioned."""
+    k = r.uniform(0.05, 0.1, (*count, *spatial, *channels))
+    k[(*(slice(None),) * len(count), *(n // 2 for n in spatial))] += 1
+    return k
+
+
 def mask(r):
     return r.uniform(size=(8, 6, 1)) > 0.4
 
@@ -85,6 +92,22 @@ OPERATORS = {
     "blur_replicate": lambda r: ops.Blur(kernel(r), IMAGE, "replicate"),
     "blur_3d": lambda r: ops.Blur(r.uniform(size=(2, 3, 3)), VOLUME),
     "blur_3d_zero": lambda r: ops.Blur(r.uniform(size=(2, 3, 3)), VOLUME, "zero"),
+    "space_varying": lambda r: ops.SpaceVaryingBlur(kernels(r, (2,), (3, 4)), r.uniform(size=(2, 8, 6, 1)), IMAGE),
+    "convolution_product_complex": lambda r: ops.SpaceVaryingBlur(
+        kernels(r, (2,), (3, 2)) * (1 + 0.3j),
+        r.uniform(0.5, 1, (2, 8, 6, 1)) * (1 - 0.2j),
+        IMAGE,
+        "replicate",
+        order="convolution_product",
+        complex=True,
+    ),
+    "tiled_blur_reflect": lambda r: ops.TiledBlur(kernels(r, (2, 2), (3, 2), (2,)), IMAGE, (2, 1), "reflect"),
+    "tiled_blur_complex": lambda r: ops.TiledBlur(
+        kernels(r, (1, 3), (3, 2)) * (1 + 0.3j), IMAGE, (2, 0), "circular", complex=True
+    ),
+    "resize": lambda r: ops.Resize(IMAGE, (4, 2)),
+    "resize_larger": lambda r: ops.Resize((4, 3, 1), (8, 9), "lanczos"),
+    "resize_mixed": lambda r: ops.Resize(IMAGE, (5, 9), "bilinear", complex=True),
     "decimate": lambda r: ops.Decimate(IMAGE, 2),
     "downsampling_gaussian": lambda r: ops.downsampling((12, 10, 1), 2),
     "downsampling_bicubic": lambda r: ops.downsampling((12, 9, 1), 3, kernel(r)),

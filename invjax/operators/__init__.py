@@ -29,12 +29,15 @@ from .radio import earth_rotation_uv, radio_interferometry
 from .real_part import as_complex
 from .resample import Decimate, at_scale, downsampling
 from .reshape import Permute, Reshape
+from .resize import Resize
 from .scans import defocused_probe, disc_probe, fermat_scan, gaussian_probe, jitter, raster_scan
 from .services import dot_test
+from .space_varying import SpaceVaryingBlur
 from .spectral import ChannelMatrix, SnapshotSpectral, bayer_mask, decolorise, demosaicing, pansharpening
 from .spectrum import Spectrum
 from .stack import block_diagonal, stack
 from .structure import structure
+from .tiled import TiledBlur, partition_windows
 from .trajectories import golden_angle_trajectory, radial_trajectory, random_trajectory, spiral_trajectory
 from .transform import UnitaryTransform
 from .wavelet import Wavelet
@@ -68,8 +71,11 @@ __all__ = [
     "PhaseScreen",
     "Ptychography",
     "Reshape",
+    "Resize",
     "SnapshotSpectral",
+    "SpaceVaryingBlur",
     "Spectrum",
+    "TiledBlur",
     "Toeplitz",
     "UnitaryTransform",
     "Wavelet",
@@ -111,6 +117,7 @@ __all__ = [
     "object_pixel_size",
     "pad",
     "pansharpening",
+    "partition_windows",
     "pipe_menon_density",
     "radial_trajectory",
     "radio_interferometry",

@@ -12,10 +12,10 @@ from jaxtyping import Array
 from ..types import real
 from .base import LinearOperator
 from .spectrum import Fourier, RealFourier, Spectrum
-from .structure import at_precision_of, complex_dtype, structure
+from .structure import at_precision_of, structure
 
 Boundary = Literal["circular", "valid", "zero", "reflect", "replicate"]
-_PAD_MODE = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
+PAD_MODE = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
 
 
 class Blur(LinearOperator):
@@ -69,9 +69,11 @@ class Blur(LinearOperator):
     def _grid(self) -> tuple[int, ...]:
         """Sizes of the periodic grid on which the convolution is computed."""
         sizes = self.in_structure.shape[:-1]
-        if self.boundary in ("circular", "valid"):
+        if self.boundary == "circular":
             return sizes
-        return tuple(_fast_size(n + k - 1) for n, k in zip(sizes, self.kernel_shape, strict=True))
+        if self.boundary == "valid":
+            return tuple(fast_size(n) for n in sizes)
+        return tuple(fast_size(n + k - 1) for n, k in zip(sizes, self.kernel_shape, strict=True))
 
     @property
     def out_structure(self):
@@ -89,16 +91,25 @@ class Blur(LinearOperator):
         return Spectrum(self.transfer, self._basis, self._basis) if self.boundary == "circular" else None
 
     def apply(self, x):
-        if self.boundary in _PAD_MODE:
+        coefficients = self.to_fourier(x)
+        return self.from_fourier(at_precision_of(x, self.transfer).astype(coefficients.dtype) * coefficients)
+
+    def to_fourier(self, x: Array) -> Array:
+        """Fourier coefficients of the extended image, which ``transfer`` multiplies."""
+        if self.boundary != "circular":
             x = self._pad(x)
-        transfer = at_precision_of(x, self.transfer).astype(complex_dtype(x.dtype))
-        y = self._basis.inverse(transfer * self._basis.forward(x))
+        return self._basis.forward(x)
+
+    def from_fourier(self, coefficients: Array) -> Array:
+        """The image of Fourier coefficients, cropped to the output."""
+        y = self._basis.inverse(coefficients)
         return y if self.boundary == "circular" else self._crop(y)
 
     def _pad(self, x: Array) -> Array:
-        """Extend by the reach of the kernel on both sides, then with zeros to a size that the FFT likes."""
-        reach = [((k - 1) // 2, k // 2) for k in self.kernel_shape]
-        x = jnp.pad(x, [*reach, (0, 0)], mode=_PAD_MODE[self.boundary])
+        """Extend by the reach of the kernel on both sides (but "valid"), then with zeros to a size that the FFT likes."""
+        if self.boundary != "valid":
+            reach = [((k - 1) // 2, k // 2) for k in self.kernel_shape]
+            x = jnp.pad(x, [*reach, (0, 0)], mode=PAD_MODE[self.boundary])
         rest = [(0, g - n) for g, n in zip(self._grid, x.shape, strict=False)]
         return jnp.pad(x, [*rest, (0, 0)])
 
@@ -109,7 +120,7 @@ class Blur(LinearOperator):
         return jax.lax.slice(y, (*starts, 0), (*(s + n for s, n in zip(starts, sizes, strict=False)), sizes[-1]))
 
 
-def _fast_size(n: int) -> int:
+def fast_size(n: int) -> int:
     """Smallest size >= n with no prime factor above 5."""
     while True:
         m = n
