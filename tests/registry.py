@@ -100,7 +100,16 @@ OPERATORS = {
     "scaled_complex": lambda r: (1 + 2j) * ops.FourierTransform(IMAGE),
     "gram": lambda r: ops.Blur(kernel(r), IMAGE, "valid").gram,
     "stack": lambda r: ops.stack([ops.Blur(kernel(r), IMAGE), ops.FiniteDifferences(IMAGE, "circular")]),
+    "sum_with_identity": lambda r: ops.Blur(kernel(r), IMAGE).gram + 0.3 * ops.Identity(IMAGE),
+    "diagonalised": lambda r: ops.Diagonalised(
+        ops.Blur(kernel(r), IMAGE).gram.spectrum.map(jnp.sqrt), ops.structure(IMAGE)
+    ),
+    "stack_with_identity": lambda r: ops.stack([ops.Identity(IMAGE), ops.FiniteDifferences(IMAGE), ops.Identity(IMAGE)]),
     "stack_mixed": lambda r: ops.stack([ops.Mask(mask(r), IMAGE), ops.downsampling(IMAGE, 2, kernel(r))]),
+    "block_diagonal_of_a_stack": lambda r: (
+        ops.block_diagonal([ops.Mask(mask(r), IMAGE), 2.0 * ops.Identity((2, *IMAGE))])
+        @ ops.stack([ops.Blur(kernel(r), IMAGE), ops.FiniteDifferences(IMAGE)])
+    ),
     "block_diagonal": lambda r: ops.block_diagonal([ops.Blur(kernel(r), IMAGE), ops.Matrix(matrix(r))]),
 }
 

@@ -1,7 +1,7 @@
 """Forward models of imaging: an algebra of linear operators with exact adjoints and known spectra, and nonlinear ones."""
 
 from .base import LinearOperator
-from .basic import FunctionOperator, Identity, Mask, Matrix, from_function
+from .basic import Diagonalised, FunctionOperator, Identity, Mask, Matrix, from_function
 from .blur import Blur
 from .compressed import GaussianSensing, structured_random
 from .crop import Crop, pad
@@ -25,6 +25,7 @@ __all__ = [
     "CosineTransform",
     "Crop",
     "Decimate",
+    "Diagonalised",
     "FiniteDifferences",
     "FourierTransform",
     "FunctionOperator",

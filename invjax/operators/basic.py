@@ -99,6 +99,29 @@ class Matrix(LinearOperator):
         return at_precision_of(x, self.matrix).astype(x.dtype) @ x.reshape(-1)
 
 
+class Diagonalised(LinearOperator):
+    """``V diag(values) U^H`` on arrays of ``in_structure``: an operator that is given by its spectrum.
+
+    A function of a Hermitian operator, say: ``Diagonalised(A.gram.spectrum.map(jnp.sqrt), A.in_structure)`` is
+    ``(A^H A)^(1/2)``. Coefficients are arrays of the structure in the basis ``right``, and the result is one in ``left``.
+    """
+
+    decomposition: Spectrum
+    in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
+
+    @property
+    def out_structure(self):
+        out = jax.eval_shape(self.apply, self.in_structure)
+        return structure(out.shape, is_complex(out))
+
+    def apply(self, x):
+        return self.decomposition.apply(x)
+
+    @property
+    def spectrum(self):
+        return self.decomposition
+
+
 class FunctionOperator(LinearOperator):
     """See ``from_function``."""
 
