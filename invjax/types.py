@@ -157,6 +157,11 @@ def inner(a: PyTree, b: PyTree) -> Array:
     return sum(products[1:], products[0])
 
 
+def squared(x: Array) -> Array:
+    """``|x|^2`` elementwise, real; unlike that of ``abs(x)**2``, its second derivative is right at zero too."""
+    return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x**2
+
+
 def norm(a: PyTree) -> Array:
     """Euclidean norm over all leaves. Its gradient at zero is zero (not NaN)."""
     square = inner(a, a)
@@ -181,7 +186,6 @@ def select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
 
 
-def grad(potential_fn: Callable[[Array], Array], x: Array) -> Array:
+def grad(potential_fn: Callable[[Any], Array], x: PyTree) -> PyTree:
     """Gradient of a real function: the direction of steepest ascent, also for complex ``x`` (JAX returns its conjugate)."""
-    g = jax.grad(potential_fn)(x)
-    return jnp.conj(g) if jnp.iscomplexobj(g) else g
+    return jax.tree.map(jnp.conj, jax.grad(potential_fn)(x))

@@ -160,7 +160,6 @@ OPERATORS = {
     "demosaicing_packed": lambda r: ops.demosaicing((4, 6, 3), "GBRG", packed=True),
     "pansharpening": lambda r: ops.pansharpening((4, 6, 3), 2, r.uniform(0.1, 1, 3), kernel(r, (3, 3))),
     "snapshot_spectral": lambda r: ops.SnapshotSpectral(r.uniform(size=(8, 6, 1)), (8, 6, 3)),
-    "as_complex": lambda r: ops.FourierTransform(IMAGE) @ ops.AsComplex(IMAGE),
     "coded_diffraction": lambda r: ops.coded_diffraction(prng(r), 3, IMAGE),
     "coded_diffraction_channels": lambda r: ops.CodedDiffraction(complex_normal(r, (2, 5, 4, 2)), (5, 4, 2)),
     "phase_screen": lambda r: ops.PhaseScreen(r.normal(size=(8, 6, 1)), IMAGE),
@@ -180,6 +179,13 @@ OPERATORS = {
     "scaled_complex": lambda r: (1 + 2j) * ops.FourierTransform(IMAGE),
     "gram": lambda r: ops.Blur(kernel(r), IMAGE, "valid").gram,
     "stack": lambda r: ops.stack([ops.Blur(kernel(r), IMAGE), ops.FiniteDifferences(IMAGE, "circular")]),
+    "sum_with_identity": lambda r: ops.Blur(kernel(r), IMAGE).gram + 0.3 * ops.Identity(IMAGE),
+    "diagonalised": lambda r: ops.Diagonalised(
+        ops.Blur(kernel(r), IMAGE).gram.spectrum.map(jnp.sqrt), ops.structure(IMAGE)
+    ),
+    "stack_with_identity": lambda r: ops.stack(
+        [ops.Identity(IMAGE), ops.FiniteDifferences(IMAGE), ops.Identity(IMAGE)]
+    ),
     "stack_mixed": lambda r: ops.stack([ops.Mask(mask(r), IMAGE), ops.downsampling(IMAGE, 2, kernel(r))]),
     "reshape": lambda r: ops.Reshape(IMAGE, (4, 24)),
     "permute": lambda r: ops.Permute(VOLUME, (2, 0, 3, 1), complex=True),
@@ -199,6 +205,10 @@ OPERATORS = {
         ops.Mask(mask(r), IMAGE) @ tf.Shift((8, 6)).operator(jnp.asarray(r.integers(0, 6, 2)), IMAGE)
     ),
     "virtual_rotation": lambda r: ops.Blur(kernel(r), IMAGE) @ tf.Rotate().operator(r.uniform(0.3, 0.5), IMAGE),
+    "block_diagonal_of_a_stack": lambda r: (
+        ops.block_diagonal([ops.Mask(mask(r), IMAGE), 2.0 * ops.Identity((2, *IMAGE))])
+        @ ops.stack([ops.Blur(kernel(r), IMAGE), ops.FiniteDifferences(IMAGE)])
+    ),
     "block_diagonal": lambda r: ops.block_diagonal([ops.Blur(kernel(r), IMAGE), ops.Matrix(matrix(r))]),
 }
 

@@ -3,6 +3,7 @@
 from .amplitude import Amplitude
 from .base import Fidelity, NoiseModel
 from .constraints import Ball, Noiseless
+from .correlated import CorrelatedGaussian
 from .gaussian import Gaussian
 from .itoh import Itoh
 from .laplace import Laplace
@@ -18,10 +19,12 @@ from .speckle import FisherTippett, Gamma
 from .stacked import Stacked
 from .uniform import Quantised, Uniform
 from .uniform_gaussian import UniformGaussian
+from .zero import Zero
 
 __all__ = [
     "Amplitude",
     "Ball",
+    "CorrelatedGaussian",
     "Fidelity",
     "FisherTippett",
     "Gamma",
@@ -43,5 +46,6 @@ __all__ = [
     "StudentT",
     "Uniform",
     "UniformGaussian",
+    "Zero",
     "noise_level",
 ]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..operators import LinearOperator
 from ..types import grad
 
 
@@ -25,6 +26,10 @@ class Fidelity(eqx.Module):
     @abc.abstractmethod
     def lipschitz(self, y: PyTree) -> Array:
         """Lipschitz constant of ``grad`` in ``u`` (infinite where there is none)."""
+
+    def whitener(self, y: PyTree) -> LinearOperator | None:
+        """``W`` with ``potential(u, y) = |W (u - y)|^2 / 2`` on the structure of ``y``, for Gaussian laws; else None."""
+        return None
 
     def grad(self, u: PyTree, y: PyTree) -> PyTree:
         """Gradient of ``potential`` in ``u``."""

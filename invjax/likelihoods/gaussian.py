@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..types import real, require
+from ..operators import Identity, Mask
+from ..types import real, require, squared
 from .base import NoiseModel, as_parameter
 
 
@@ -30,7 +31,7 @@ class Gaussian(NoiseModel):
         return clean + as_parameter(self.sigma, clean).astype(clean.dtype) * jax.lax.complex(parts[0], parts[1])
 
     def potential(self, u, y):
-        return 0.5 * jnp.sum((jnp.abs(u - y) if jnp.iscomplexobj(u) else u - y) ** 2 / as_parameter(self.sigma, u) ** 2)
+        return 0.5 * jnp.sum(squared(u - y) / as_parameter(self.sigma, u) ** 2)
 
     def log_prob(self, u, y):
         sigma = jnp.broadcast_to(as_parameter(self.sigma, u), u.shape)
@@ -43,6 +44,12 @@ class Gaussian(NoiseModel):
     def prox(self, u: Array, y: Array, step_size: Any) -> Array:
         weight = (as_parameter(real(step_size), u) / as_parameter(self.sigma, u) ** 2).astype(u.dtype)
         return (u + weight * y) / (1 + weight)
+
+    def whitener(self, y):
+        """``1 / sigma``."""
+        if self.sigma.ndim == 0:
+            return (1 / self.sigma) * Identity(y.shape, complex=jnp.iscomplexobj(y))
+        return Mask(1 / jnp.broadcast_to(as_parameter(self.sigma, y), y.shape), complex=jnp.iscomplexobj(y))
 
     def lipschitz(self, y):
         return jnp.max(1 / as_parameter(self.sigma, y) ** 2)

@@ -34,7 +34,7 @@ class Laplace(NoiseModel):
         return clean + jax.lax.complex(scale * radius * jnp.cos(angle), scale * radius * jnp.sin(angle))
 
     def potential(self, u, y):
-        return jnp.sum(_modulus(u - y) / as_parameter(self.scale, u))
+        return jnp.sum(jnp.abs(u - y) / as_parameter(self.scale, u))
 
     def log_prob(self, u, y):
         scale = jnp.broadcast_to(as_parameter(self.scale, u), u.shape)
@@ -47,18 +47,9 @@ class Laplace(NoiseModel):
     def prox(self, u: Array, y: Array, step_size: Any) -> Array:
         threshold = as_parameter(real(step_size), u) / as_parameter(self.scale, u)
         gap = u - y
-        size = _modulus(gap)
+        size = jnp.abs(gap)
         kept = size > threshold
         return y + gap * jnp.where(kept, 1 - threshold / jnp.where(kept, size, 1), 0).astype(u.dtype)
 
     def lipschitz(self, y):
         return jnp.full((), jnp.inf, y.real.dtype)
-
-
-def _modulus(z: Array) -> Array:
-    """``|z|`` with derivative 0 (not NaN) at zero."""
-    if not jnp.iscomplexobj(z):
-        return jnp.abs(z)
-    square = z.real**2 + z.imag**2
-    zero = square == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..operators import LinearOperator, Mask, Operator
+from ..operators import LinearOperator, Operator
 from ..operators.operator import vjp
 from ..operators.structure import at_precision_of, conform, precision_of
 from ..types import real
@@ -94,17 +94,17 @@ class Likelihood(eqx.Module):
     def prox(self, x: PyTree, step_size: Any) -> PyTree:
         """``argmin_z step_size f(z) + |z - x|^2 / 2``.
 
-        Gaussian noise: one linear solve, closed form when the operator's spectrum is known. Other noise: closed form when
-        ``A A^H = c I`` (identity, unitary transforms, decimation). Otherwise raises ``ValueError``.
+        Gaussian noise, also with a covariance or in a stack: one linear solve, closed form when the operator's spectrum is
+        known. Other noise: closed form when ``A A^H = c I`` (identity, unitary transforms, decimation). Otherwise raises
+        ``ValueError``.
         """
         self._require_linear("prox")
         step_size = real(step_size)
-        if isinstance(self.noise, Gaussian):
-            y = at_precision_of(x, self.y)
-            if jnp.ndim(self.noise.sigma) == 0:
-                weight = at_precision_of(x, step_size) / at_precision_of(x, self.noise.sigma) ** 2
-                return self.operator.prox(x, y, weight)
-            whiten = Mask(1 / jnp.broadcast_to(self.noise.sigma, y.shape), complex=jnp.iscomplexobj(y))
+        y = jax.tree.map(lambda a: at_precision_of(x, a), self.y)
+        if isinstance(self.noise, Gaussian) and jnp.ndim(self.noise.sigma) == 0:
+            weight = at_precision_of(x, step_size) / at_precision_of(x, self.noise.sigma) ** 2
+            return self.operator.prox(x, y, weight)
+        if (whiten := self.noise.whitener(y)) is not None:
             return (whiten @ self.operator).prox(x, whiten(y), step_size)
         cogram = self.operator.cogram_spectrum
         if cogram is None or cogram.values.size != 1:

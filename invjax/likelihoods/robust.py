@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array
 
-from ..types import real, require
+from ..types import real, require, squared
 from .base import Fidelity, NoiseModel, as_parameter
 from .scalar import root
 
@@ -76,7 +76,7 @@ class Huber(Fidelity):
 
     def potential(self, u, y):
         delta, weight = self._parameters(u)
-        square = jnp.abs(u - y) ** 2 if not jnp.iscomplexobj(u) else (u - y).real ** 2 + (u - y).imag ** 2
+        square = squared(u - y)
         far = square > delta**2
         modulus = jnp.sqrt(jnp.where(far, square, 1))
         return jnp.sum(weight * jnp.where(far, delta * modulus - 0.5 * delta**2, 0.5 * square))

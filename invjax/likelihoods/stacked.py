@@ -3,8 +3,10 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from ..operators import block_diagonal
 from .base import Fidelity, NoiseModel
 
 
@@ -47,7 +49,12 @@ class Stacked(NoiseModel):
     def prox(self, u: PyTree, y: PyTree, step_size: Any) -> PyTree:
         return tuple(p.prox(a, b, step_size) for p, a, b in zip(self.parts, u, y, strict=True))
 
+    def whitener(self, y):
+        """That of each part, when all have one."""
+        parts = [p.whitener(b) for p, b in zip(self.parts, y, strict=True)]
+        return None if any(w is None for w in parts) else block_diagonal(parts)
+
     def lipschitz(self, y):
         """The largest of the parts: those of a block-diagonal Hessian."""
         values = [p.lipschitz(b) for p, b in zip(self.parts, y, strict=True)]
-        return jax.numpy.max(jax.numpy.stack(values))
+        return jnp.max(jnp.stack(values))

@@ -49,9 +49,9 @@ class Quantised(NoiseModel):
     """A sensor: ``y = clip(round(u / width) width, low, high)``. Deterministic; the measurement bounds ``u`` pixel by pixel.
 
     Potential: 0 where ``|u - y| <= width / 2`` (one-sided where y is saturated at ``low`` or ``high``), else infinite;
-    ``log_prob`` is its negative (the probability of the level is 1 or 0); prox: the projection. ``width > 0`` and
-    ``low < high`` (``ValueError``) are multiples of each other for levels that a sensor has; the defaults are a
-    sensor without saturation.
+    ``log_prob`` is its negative (the probability of the level is 1 or 0); prox: the projection. Levels are the multiples of
+    ``width``, so ``low`` and ``high`` should be multiples too; by default nothing saturates. Raises ``ValueError`` unless
+    ``width > 0`` and ``low < high``.
     """
 
     width: Array = eqx.field(converter=real)

@@ -55,7 +55,8 @@ class UniformGaussian(NoiseModel):
 
         left = jax.lax.stop_gradient(root(lambda t: relative(t) + _DROP, low, peak))
         right = jax.lax.stop_gradient(root(lambda t: -relative(t) - _DROP, peak, high))
-        begin, end = jnp.maximum(low, left), jnp.minimum(high, right)
+        begin = jnp.where(relative(low) < -_DROP, left, low)
+        end = jnp.where(relative(high) < -_DROP, right, high)
         t = begin + 0.5 * (end - begin) * (1 + jnp.asarray(_NODES, square.dtype))
         weights = jnp.log(0.5 * (end - begin) * jnp.asarray(_WEIGHTS, square.dtype))
         log_peak = (1 - size) * peak - 0.5 * square * precision - jnp.log(jnp.exp(high) - jnp.exp(low))

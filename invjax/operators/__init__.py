@@ -1,7 +1,7 @@
 """Forward models of imaging: an algebra of linear operators with exact adjoints and known spectra, and nonlinear ones."""
 
 from .base import LinearOperator
-from .basic import AsComplex, FunctionOperator, Identity, Mask, Matrix, from_function
+from .basic import Diagonalised, FunctionOperator, Identity, Mask, Matrix, from_function
 from .batched import batched
 from .blind import BlindBlur
 from .blur import Blur
@@ -10,7 +10,7 @@ from .compressed import GaussianSensing, structured_random
 from .crop import Crop, pad
 from .differences import FiniteDifferences
 from .estimators import diagonal, hutch_pp
-from .fourier import CosineTransform, FourierTransform, single_coil_mri
+from .fourier import CosineTransform, FourierTransform
 from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .kronecker import kronecker
@@ -44,7 +44,6 @@ from .wavelet import Wavelet
 
 __all__ = [
     "NUFFT",
-    "AsComplex",
     "BlindBlur",
     "Blur",
     "ChannelMatrix",
@@ -52,6 +51,7 @@ __all__ = [
     "CosineTransform",
     "Crop",
     "Decimate",
+    "Diagonalised",
     "FiniteDifferences",
     "FourierFilter",
     "FourierTransform",

@@ -17,7 +17,6 @@ from .spectrum import Pixel, Spectrum
 from .structure import (
     at_precision,
     at_precision_of,
-    complex_dtype,
     default_precision,
     dtype_at,
     floating,
@@ -52,29 +51,6 @@ class Identity(LinearOperator):
             if isinstance(other, LinearOperator) and other.out_structure == self.in_structure
             else super().__matmul__(other)
         )
-
-
-class AsComplex(LinearOperator):
-    """``A x = x + 0i``: real images of ``shape`` as complex ones; ``A^H y = Re y`` and ``A^H A = I``."""
-
-    in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
-
-    def __init__(self, shape: tuple[int, ...]):
-        self.in_structure = structure(shape)
-
-    @property
-    def out_structure(self):
-        return structure(self.in_structure.shape, complex=True)
-
-    def apply(self, x):
-        return x.astype(complex_dtype(x.dtype))
-
-    def adjoint(self, y):
-        return y.real
-
-    @property
-    def gram_spectrum(self):
-        return Spectrum(jnp.ones(()), Pixel(), Pixel())
 
 
 class Mask(LinearOperator):
@@ -133,6 +109,29 @@ class Matrix(LinearOperator):
     def subset(self, index: Any) -> Matrix:
         """The rows that ``index`` (a slice or integers) selects, as an operator: a part of the measurement."""
         return Matrix(self.matrix[index], self.in_structure.shape, complex=is_complex(self.in_structure))
+
+
+class Diagonalised(LinearOperator):
+    """``V diag(values) U^H`` on arrays of ``in_structure``: an operator that is given by its spectrum.
+
+    A function of a Hermitian operator, say: ``Diagonalised(A.gram.spectrum.map(jnp.sqrt), A.in_structure)`` is
+    ``(A^H A)^(1/2)``. Coefficients are arrays of the structure in the basis ``right``, and the result is one in ``left``.
+    """
+
+    decomposition: Spectrum
+    in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
+
+    @property
+    def out_structure(self):
+        out = jax.eval_shape(self.apply, self.in_structure)
+        return structure(out.shape, is_complex(out))
+
+    def apply(self, x):
+        return self.decomposition.apply(x)
+
+    @property
+    def spectrum(self):
+        return self.decomposition
 
 
 class FunctionOperator(LinearOperator):

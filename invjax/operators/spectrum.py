@@ -10,6 +10,7 @@ import dataclasses
 from typing import Protocol
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.scipy import fft as jfft
 from jaxtyping import Array
@@ -18,7 +19,10 @@ from .structure import at_precision_of, complex_dtype, is_complex, precision_of
 
 
 class Basis(Protocol):
-    """An orthonormal basis: ``inverse(forward(x)) == x`` and ``|forward(x)| == |x|`` (counting both half-planes)."""
+    """An orthonormal basis: ``inverse(forward(x)) == x`` and ``|forward(x)| == |x|`` (counting both half-planes).
+
+    A basis that keeps a half-plane has ``multiplicity(shape)``: how often each coefficient of that shape counts.
+    """
 
     def forward(self, x: Array) -> Array: ...
 
@@ -47,6 +51,14 @@ class RealFourier:
 
     def inverse(self, coefficients: Array) -> Array:
         return jnp.fft.irfftn(coefficients, s=self.sizes, axes=range(len(self.sizes)), norm="ortho")
+
+    def multiplicity(self, shape: tuple[int, ...]) -> Array:
+        last = len(self.sizes) - 1
+        column = jnp.arange(shape[last])
+        alone = (column == 0) | (
+            2 * column == self.sizes[-1]
+        )  # zero and the Nyquist frequency are their own conjugates
+        return jnp.broadcast_to(jnp.where(alone, 1, 2).reshape(-1, *(1,) * (len(shape) - 1 - last)), shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +120,13 @@ class Spectrum(eqx.Module):
         coefficients = self.right.forward(x)
         return self.left.inverse(at_precision_of(x, self.values).astype(coefficients.dtype) * coefficients)
 
+    def trace(self, struct: jax.ShapeDtypeStruct) -> Array:
+        """Sum of the eigenvalues, with their multiplicities, of a Hermitian operator on arrays of ``struct``."""
+        shape = jax.eval_shape(self.right.forward, struct).shape
+        values = jnp.broadcast_to(self.values, shape)
+        multiplicity = getattr(self.right, "multiplicity", None)
+        return jnp.sum(values if multiplicity is None else values * multiplicity(shape).astype(values.dtype))
+
     def map(self, fn) -> Spectrum:
         """The same bases with ``fn(values)``: functional calculus when left and right agree."""
         return Spectrum(fn(self.values), self.left, self.right)
@@ -118,9 +137,17 @@ class Spectrum(eqx.Module):
         return Spectrum(jnp.multiply(*promoted(self.values, other.values)), self.left, other.right)
 
     def __add__(self, other: Spectrum) -> Spectrum | None:
-        if (self.left, self.right) != (other.left, other.right):
+        first = self._in_basis_of(other)
+        second = other._in_basis_of(first)
+        if (first.left, first.right) != (second.left, second.right):
             return None
-        return Spectrum(jnp.add(*promoted(self.values, other.values)), self.left, self.right)
+        return Spectrum(jnp.add(*promoted(first.values, second.values)), first.left, first.right)
+
+    def _in_basis_of(self, other: Spectrum) -> Spectrum:
+        """A multiple of the identity is diagonal in every basis; anything else stays as it is."""
+        if self.values.size > 1 or self.left != self.right or other.left != other.right:
+            return self
+        return Spectrum(self.values.reshape(()), other.left, other.right)
 
 
 def promoted(a: Array, b: Array) -> tuple[Array, Array]:

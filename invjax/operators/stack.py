@@ -51,11 +51,9 @@ class Stack(LinearOperator):
     @property
     def gram_spectrum(self):
         spectra = [op.gram_spectrum for op in self.operators]
-        if any(s is None or s.right != spectra[0].right for s in spectra):
-            return None
         total = spectra[0]
         for s in spectra[1:]:
-            total = total + s
+            total = None if total is None or s is None else total + s
         return total
 
 
@@ -81,6 +79,11 @@ class BlockDiagonal(LinearOperator):
 
     def adjoint(self, y):
         return tuple(op.adjoint(v) for op, v in zip(self.operators, y, strict=True))
+
+    def __matmul__(self, other):
+        if isinstance(other, Stack) and len(other.operators) == len(self.operators):
+            return Stack(tuple(a @ b for a, b in zip(self.operators, other.operators, strict=True)))
+        return super().__matmul__(other)
 
     def shifted_solve(self, rhs, step_size):
         return tuple(op.shifted_solve(v, step_size) for op, v in zip(self.operators, rhs, strict=True))

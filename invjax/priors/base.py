@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from ..types import grad, real, require
+from ..types import grad, real, require, squared
 
 
 class Prior(eqx.Module):
@@ -104,11 +104,6 @@ def safe_sqrt(square: Array) -> Array:
     """Square root whose gradient at zero is zero (not NaN)."""
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
-
-
-def squared(x: Array) -> Array:
-    """``|x|^2`` elementwise, real."""
-    return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x**2
 
 
 def scale(factor: Array, x: Array) -> Array:

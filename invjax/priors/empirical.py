@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..operators.covariance import floating
 from ..types import inner, real, require
 from .analytic import AnalyticPrior, Fields
-from .covariance import floating, noise_scale
+from .conditioning import noise_scale
 from .mixture import log_normalised
 
 

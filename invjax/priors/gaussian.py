@@ -8,17 +8,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..operators.covariance import Covariance, as_covariance, floating, from_root
 from .analytic import AnalyticPrior, Fields
-from .covariance import (
-    Covariance,
-    as_covariance,
-    condition,
-    floating,
-    from_root,
-    gaussian_fields,
-    require_regular,
-    whiten,
-)
+from .conditioning import condition, gaussian_fields, require_regular, whiten
 
 
 class Gaussian(AnalyticPrior):

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..types import real, require
-from .base import Prior, as_point, safe_sqrt, scale, squared
+from ..types import real, require, squared
+from .base import Prior, as_point, safe_sqrt, scale
 
 
 class GroupL1(Prior):

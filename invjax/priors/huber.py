@@ -6,8 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..types import real, require
-from .base import Prior, as_point, safe_sqrt, scale, squared
+from ..types import real, require, squared
+from .base import Prior, as_point, safe_sqrt, scale
 
 
 class Huber(Prior):

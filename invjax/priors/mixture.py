@@ -10,21 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..operators.covariance import Covariance, diagonal, floating, from_root, full
 from ..types import require
 from .analytic import AnalyticPrior, Fields
-from .covariance import (
-    Conditioned,
-    Covariance,
-    GaussianFields,
-    condition,
-    diagonal,
-    floating,
-    from_root,
-    full,
-    gaussian_fields,
-    require_regular,
-    whiten,
-)
+from .conditioning import Conditioned, GaussianFields, condition, gaussian_fields, require_regular, whiten
 from .gaussian import Gaussian
 
 Kind = Literal["full", "diagonal", "shared"]

@@ -8,8 +8,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..types import norm, real, require
-from .base import Prior, as_point, safe_sqrt, scale, squared
+from ..types import norm, real, require, squared
+from .base import Prior, as_point, safe_sqrt, scale
 
 
 class _Indicator(Prior):

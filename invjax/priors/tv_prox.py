@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..types import inner
-from .base import scale, squared
+from ..types import inner, squared
+from .base import scale
 from .variation import Field, Grouping, adjoint, differences
 
 _BLOCK = 10

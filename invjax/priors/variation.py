@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..operators import FiniteDifferences
-from .base import safe_sqrt, scale, squared
+from ..types import squared
+from .base import safe_sqrt, scale
 
 Kind = Literal["isotropic", "anisotropic"]
 Channels = Literal["joint", "separate"]

@@ -10,8 +10,8 @@ from jaxtyping import Array
 
 from ..operators import Wavelet
 from ..operators.structure import conform
-from ..types import real
-from .base import Prior, as_point, safe_sqrt, shrink, squared
+from ..types import real, squared
+from .base import Prior, as_point, safe_sqrt, shrink
 
 
 class WaveletL1(Prior):
