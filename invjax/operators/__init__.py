@@ -10,7 +10,8 @@ from .compressed import GaussianSensing, structured_random
 from .crop import Crop, pad
 from .differences import FiniteDifferences
 from .estimators import diagonal, hutch_pp
-from .fourier import CosineTransform, FourierTransform
+from .filtered_back_projection import filtered_back_projection
+from .fourier import CosineTransform, FourierTransform, single_coil_mri
 from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .kronecker import kronecker
@@ -38,6 +39,7 @@ from .spectrum import Spectrum
 from .stack import block_diagonal, stack
 from .structure import structure
 from .tiled import TiledBlur, partition_windows
+from .tomography import XRayTransform, cone_beam, fan_beam, parallel_beam
 from .trajectories import golden_angle_trajectory, radial_trajectory, random_trajectory, spiral_trajectory
 from .transform import UnitaryTransform
 from .wavelet import Wavelet
@@ -80,6 +82,7 @@ __all__ = [
     "UnitaryTransform",
     "Wavelet",
     "WrappedPhase",
+    "XRayTransform",
     "angular_spectrum",
     "antialias_kernel",
     "as_complex",
@@ -89,6 +92,7 @@ __all__ = [
     "birdcage_maps",
     "block_diagonal",
     "coded_diffraction",
+    "cone_beam",
     "decolorise",
     "defocused_probe",
     "demosaicing",
@@ -99,7 +103,9 @@ __all__ = [
     "dynamic_mri",
     "earth_rotation_uv",
     "estimate_maps",
+    "fan_beam",
     "fermat_scan",
+    "filtered_back_projection",
     "fresnel",
     "fresnel_transform",
     "from_function",
@@ -117,6 +123,7 @@ __all__ = [
     "object_pixel_size",
     "pad",
     "pansharpening",
+    "parallel_beam",
     "partition_windows",
     "pipe_menon_density",
     "radial_trajectory",
