@@ -141,7 +141,6 @@ OPERATORS = {
     ),
     "mri_sequential": lambda r: ops.sequential_mri(r.uniform(size=(3, 4, 5, 1)) > 0.5, (4, 5, 2)),
     "nufft": lambda r: ops.NUFFT(points(r), (6, 5, 2)),
-    "nufft_3d": lambda r: ops.NUFFT(points(r, (2, 3, 2)), (2, 3, 2, 1)),
     "toeplitz": lambda r: ops.Toeplitz(
         0.1 * maps(r, 2, (6, 10))[0] + np.outer(np.arange(6) == 3, np.arange(10) == 5), (3, 5, 2)
     ),

@@ -129,3 +129,26 @@ def quality(x: np.ndarray, problem: dict[str, np.ndarray]) -> dict:
     """Relative gap and PSNR of an image."""
     minimum = float(problem["minimum"])
     return {"gap": objective(x, problem) / minimum - 1, "psnr": psnr(x, problem["clean"])}
+
+
+def relative_error(result: np.ndarray, problem: dict[str, np.ndarray], case: str) -> float:
+    """Error of a non-uniform FFT ("forward": samples, else an image) where the direct sum ``problem[case]`` is known."""
+    shape = problem["samples"].shape if case == "forward" else problem["image"].shape
+    where = problem["at_points"] if case == "forward" else tuple(problem["pixels"].T)
+    found = np.asarray(result, np.complex128).reshape(shape)[where]
+    return float(np.linalg.norm(found - problem[case]) / np.linalg.norm(problem[case]))
+
+
+def sense_quality(x: np.ndarray, problem: dict[str, np.ndarray]) -> dict:
+    """Relative residual of the normal equations of SENSE, and the relative error of the image, in float64."""
+    x = np.asarray(x, np.complex128).reshape(problem["clean"].shape)
+    maps, mask, y = problem["maps"].astype(np.complex128), problem["mask"], problem["y"].astype(np.complex128)
+
+    def back(k: np.ndarray) -> np.ndarray:
+        shifted = np.fft.ifft2(np.fft.ifftshift(mask * k, (1, 2)), norm="ortho")
+        return np.sum(np.conj(maps) * np.fft.fftshift(shifted, (1, 2)), axis=0)
+
+    forward = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(maps * x, (1, 2)), norm="ortho"), (1, 2))
+    rest = back(forward) + float(problem["lam"]) * x - back(y)
+    error = np.linalg.norm(x - problem["clean"]) / np.linalg.norm(problem["clean"])
+    return {"residual": float(np.linalg.norm(rest) / np.linalg.norm(back(y))), "image_error": float(error)}
