@@ -94,6 +94,18 @@ def ssim(
     return _ssim(x, reference, jnp.asarray(data_range, x.dtype), window, unbias)
 
 
+def align_phase(x: Inexact[Array, "*shape"], reference: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    """``x`` times the phase ``e^{i phi}`` (a sign, if both are real) that brings it closest to ``reference``.
+
+    ``e^{i phi} = <x, reference> / |<x, reference>|``. Phase retrieval knows an image up to this factor: compare after alignment.
+    """
+    x, reference = _pair(x, reference)
+    product = jnp.vdot(x, reference)
+    size = _root(product.real**2 + product.imag**2)
+    zero = size == 0
+    return jnp.where(zero, 1, product / jnp.where(zero, 1, size)).astype(x.dtype) * x
+
+
 class Coverage(NamedTuple):
     """Fraction of the values inside their intervals, and the standard error of that fraction."""
 

@@ -36,6 +36,26 @@ def test_errors_agree_with_scikit_image(images):
     assert metrics.snr(x, reference) == pytest.approx(-10 * np.log10(metrics.nmse(x, reference)), rel=1e-12)
 
 
+def test_alignment_removes_the_global_phase():
+    r = np.random.default_rng(0)
+    reference = r.normal(size=(5, 4, 2)) + 1j * r.normal(size=(5, 4, 2))
+    noise = 0.1 * (r.normal(size=(5, 4, 2)) + 1j * r.normal(size=(5, 4, 2)))
+    np.testing.assert_allclose(metrics.align_phase(np.exp(2.1j) * reference, reference), reference, rtol=1e-12)
+    x = np.exp(-0.4j) * (reference + noise)
+    phases = np.exp(1j * np.linspace(-np.pi, np.pi, 20001))[:, None]
+    best = np.linalg.norm(phases * x.ravel() - reference.ravel(), axis=1).min()
+    slack = np.abs(np.vdot(x, reference)) * (np.pi / 20000) ** 2 / (2 * best)  # half a step of the grid
+    aligned = np.linalg.norm(metrics.align_phase(x, reference) - reference)
+    assert best - slack <= aligned <= best
+    np.testing.assert_array_equal(metrics.align_phase(-reference.real, reference.real), reference.real)
+    assert metrics.align_phase(x.astype(np.complex64), reference).dtype == jnp.complex64
+    zero = jnp.zeros((5, 4, 2))
+    np.testing.assert_array_equal(metrics.align_phase(zero, reference.real), zero)
+    assert jnp.all(
+        jnp.isfinite(jax.grad(lambda z: metrics.mse(metrics.align_phase(z, reference.real), reference.real))(zero))
+    )
+
+
 @pytest.mark.parametrize("options", [{}, PAPER, {"win_size": 5, "use_sample_covariance": False}], ids=str)
 @pytest.mark.parametrize("data_range", [1.0, 3.0])
 def test_ssim_agrees_with_scikit_image(images, options, data_range):

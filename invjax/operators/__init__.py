@@ -11,7 +11,7 @@ from .crop import Crop, pad
 from .differences import FiniteDifferences
 from .estimators import diagonal, hutch_pp
 from .filtered_back_projection import filtered_back_projection
-from .fourier import CosineTransform, FourierTransform, single_coil_mri
+from .fourier import CosineTransform, FourierTransform
 from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .kronecker import kronecker

@@ -12,6 +12,7 @@ from .nuclear import NuclearNorm
 from .projections import L1Ball, L2Ball, LInfBall, Simplex
 from .smoothed_tv import SmoothedTV
 from .sparse import L0, MCP, SCAD, L1MinusL2, LogSum
+from .support import Support
 from .tv import TV
 from .tv_prox import TVDual
 from .wavelet import WaveletL1
@@ -39,6 +40,7 @@ __all__ = [
     "Prior",
     "Simplex",
     "SmoothedTV",
+    "Support",
     "TVDual",
     "Tikhonov",
     "WaveletL1",

@@ -16,6 +16,7 @@ from .ordered_subsets import BSREM, OSEM
 from .palm import PALM
 from .parallel import PPXA, Dykstra
 from .parameter_choice import discrepancy, sure
+from .phase_retrieval import AveragedReflections, ErrorReduction, HybridInputOutput, gerchberg_saxton
 from .primal_dual import ChambollePock, CondatVu
 from .proximal_gradient import ProximalGradient
 from .sdmm import SDMM
@@ -23,6 +24,7 @@ from .split_bregman import SplitBregman
 from .splitting import ADMM, HQS, DouglasRachford
 from .stochastic_primal_dual import SPDHG
 from .tikhonov import ridge
+from .wirtinger import WirtingerFlow, spectral_start
 
 __all__ = [
     "ADMM",
@@ -41,6 +43,7 @@ __all__ = [
     "SIRT",
     "SPDHG",
     "Anderson",
+    "AveragedReflections",
     "BiCGStab",
     "BlindRichardsonLucy",
     "BregmanPotential",
@@ -51,7 +54,9 @@ __all__ = [
     "DavisYin",
     "DouglasRachford",
     "Dykstra",
+    "ErrorReduction",
     "GradientDescent",
+    "HybridInputOutput",
     "Kaczmarz",
     "LinearisedADMM",
     "MirrorDescent",
@@ -61,9 +66,12 @@ __all__ = [
     "Quadratic",
     "RandomisedKaczmarz",
     "SplitBregman",
+    "WirtingerFlow",
     "discrepancy",
+    "gerchberg_saxton",
     "richardson_lucy",
     "ridge",
+    "spectral_start",
     "subsets",
     "sure",
 ]

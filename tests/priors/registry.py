@@ -31,6 +31,8 @@ PRIORS = {
     "wavelet_l1_complex": lambda r: priors.WaveletL1(IMAGE, "haar", 1, weight(r), details_only=False, complex=True),
     "box": lambda r: priors.Box(-r.uniform(0.1, 0.5, size=IMAGE), r.uniform(0.1, 0.5)),
     "nonnegative": lambda r: priors.NonNegative(),
+    "support": lambda r: priors.Support(r.uniform(size=IMAGE) > 0.4, nonnegative=True),
+    "support_complex": lambda r: priors.Support(r.uniform(size=(6, 8, 1)) > 0.4),
     "huber": lambda r: priors.Huber(weight(r), r.uniform(0.05, 0.2)),
     "huber_complex": lambda r: priors.Huber(weight(r), r.uniform(0.05, 0.2)),
     "nuclear_norm": lambda r: priors.NuclearNorm(weight(r)),
@@ -61,7 +63,7 @@ PROXIMABLE = [name for name in PRIORS if not name.startswith("smoothed")]
 NONCONVEX = ("l0", "l0_complex", "mcp", "scad", "log_sum", "l1_minus_l2", "l1_minus_l2_complex")
 """Optimality, Moreau's identity and non-expansiveness of a convex prox do not hold; they are checked by brute force."""
 INDICATORS = ("box", "nonnegative", "simplex", "l1_ball", "l1_ball_complex", "l2_ball", "l2_ball_complex", "linf_ball")
-INDICATORS += ("linf_ball_complex",)
+INDICATORS += ("linf_ball_complex", "support", "support_complex")
 SMOOTH = ["huber", "huber_complex", "zero", "tikhonov", "tikhonov_complex", "smoothed_tv", "smoothed_tv_complex"]
 SHAPES = {"wavelet_l1": (8, 8, 1), "tv_3d": (3, 4, 4, 1)}
 

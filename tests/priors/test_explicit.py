@@ -43,6 +43,18 @@ def test_tikhonov_zero_box_nonnegative():
     assert priors.NonNegative()(X**2) == 0
 
 
+def test_support():
+    mask = np.array([True, True, False, True, False])
+    np.testing.assert_array_equal(priors.Support(mask).prox(1j * X, 4.0), 1j * X * mask)
+    np.testing.assert_array_equal(priors.Support(2.0 * mask, nonnegative=True).prox(X, 4.0), np.maximum(X, 0) * mask)
+    assert priors.Support(mask)(X * mask) == 0
+    assert priors.Support(mask)(jnp.ones(5)) == priors.Support(mask, nonnegative=True)(-1.0 * mask) == jnp.inf
+    with pytest.raises(ValueError, match="x: expected a real array for a non-negative Support, got complex128"):
+        priors.Support(mask, nonnegative=True).prox(1j * X, 1.0)
+    with pytest.raises(ValueError, match=r"x: expected a shape to which the mask \(5,\) broadcasts, got \(4,\)"):
+        priors.Support(mask).prox(X[:4], 1.0)
+
+
 def test_translation_and_scaling_calculus():
     """prox of g(. - b) is b + prox_g(x - b); of a box scaled by c is c prox(x / c)."""
     b = normal(5)

@@ -16,6 +16,7 @@ from invjax import operators as ops
 
 IMAGE = (8, 8, 1)
 SIGMA = 0.5
+SUPPORT = priors.Support(np.arange(8)[:, None, None] < 6)
 ADAM = optax.scale_by_adam()  # made once: a transformation is a pair of closures
 
 PRIORS = {
@@ -24,6 +25,14 @@ PRIORS = {
     "group": lambda lam: priors.GroupL1(lam, ()),
     "tv": lambda lam: priors.TV(IMAGE, lam),
     "tv_circular": lambda lam: priors.TV(IMAGE, lam, boundary="circular"),
+}
+
+
+OPERATORS = {
+    "blur": lambda kernel: ops.Blur(kernel, IMAGE),
+    "poisson": lambda kernel: ops.Blur(kernel, IMAGE),
+    "mri": lambda mask: ops.single_coil_mri(mask, IMAGE),
+    "phase": lambda masks: ops.PhaseRetrieval(ops.CodedDiffraction(masks, IMAGE)),
 }
 
 
@@ -89,6 +98,12 @@ CASES = {
     "condat_vu_box": Case(
         lambda f, g, h: solvers.CondatVu(f, g, h, constraint=priors.Box(0.0, 1.0)), "tv", implicit=""
     ),
+    "wirtinger_flow": Case(lambda f, g, h: solvers.WirtingerFlow(f, h), data="phase", implicit=""),
+    "error_reduction": Case(lambda f, g, h: solvers.ErrorReduction(f, SUPPORT), data="phase", implicit=""),
+    "hybrid_input_output": Case(
+        lambda f, g, h: solvers.HybridInputOutput(f, SUPPORT, 4 * h), data="phase", implicit=""
+    ),
+    "averaged_reflections": Case(lambda f, g, h: solvers.AveragedReflections(f, SUPPORT, h), data="phase", implicit=""),
     "mlem": Case(lambda f, g, h: solvers.MLEM(f), data="poisson", implicit="l1"),
     "mapem": Case(lambda f, g, h: solvers.MAPEM(f, g), "ridge", "poisson", ""),
     "osem": Case(lambda f, g, h: solvers.OSEM(halves(f)), data="poisson", implicit=""),
@@ -123,12 +138,16 @@ CASES = {
 
 
 def draw(r, name):
-    """Arrays of one instance: kernel (or k-space mask), measurement, weight, step size."""
+    """Arrays of one instance: kernel (or k-space mask, or coded masks), measurement, weight, step size."""
     x = r.uniform(size=IMAGE)
     if CASES[name].data == "mri":
         noise = r.normal(size=IMAGE) + 1j * r.normal(size=IMAGE)
         mask = r.uniform(0.5, 1, IMAGE)
         return {"kernel": mask, "y": mask * np.fft.fft2(x, axes=(0, 1)) / 8 + 0.1 * noise, **_scalars(r)}
+    if CASES[name].data == "phase":
+        masks = np.exp(2j * np.pi * r.uniform(size=(3, *IMAGE)))
+        y = np.abs(np.fft.fft2(masks * x, axes=(1, 2), norm="ortho")) ** 2
+        return {"kernel": masks, "y": y + 0.1 * r.uniform(size=y.shape), **_scalars(r)}
     kernel = 0.1 * r.uniform(size=(3, 3))
     kernel[1, 1] = 1
     return {"kernel": kernel / kernel.sum(), "y": x + 0.3 * r.uniform(size=IMAGE), **_scalars(r)}
@@ -141,7 +160,7 @@ def _scalars(r):
 def assemble(name, kernel, y, lam, step_size, prior=None):
     """The solver ``name`` on the given arrays, with its own kind of prior or another."""
     case = CASES[name]
-    operator = ops.single_coil_mri(kernel, IMAGE) if case.data == "mri" else ops.Blur(kernel, IMAGE)
+    operator = OPERATORS[case.data](kernel)
     noise = likelihoods.Poisson(0.1, 0.05) if case.data == "poisson" else likelihoods.Gaussian(SIGMA)
     f = likelihoods.InverseProblem(operator, noise).likelihood(y)
     return case.make(f, PRIORS[prior or case.prior](lam), step_size)
@@ -156,3 +175,4 @@ def start(name, dtype=None):
     if CASES[name].pair:
         return jnp.asarray(x, dtype), jnp.full((3, 3), 1 / 9, dtype)
     return jnp.asarray(x + 0.1j if CASES[name].data == "mri" else x, dtype)
+    return jnp.asarray(x + 0.1j if CASES[name].data in ("mri", "phase") else x, dtype)

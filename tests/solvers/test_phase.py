@@ -1,0 +1,347 @@
+"""Phase retrieval: exact recovery, the asymptotic law of the spectral start, monotone errors, fixed points, ambiguities."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+from invjax import iterate, likelihoods, metrics, priors, solve, solvers
+from invjax import operators as ops
+from invjax.reducers import Every
+
+from ..registry import complex_normal
+
+SHAPE = (8, 8, 1)
+OVERSAMPLING = 6
+
+
+def problem(r, shape=SHAPE, oversampling=OVERSAMPLING, noise=None):
+    """A complex image seen through a Gaussian matrix with B^H B close to I: likelihood and truth."""
+    n = int(np.prod(shape))
+    m = oversampling * n
+    A = ops.PhaseRetrieval(ops.Matrix(complex_normal(r, (m, n)) / np.sqrt(2 * m), shape))
+    x = jnp.asarray(complex_normal(r, shape))
+    return likelihood(A, x, noise), x
+
+
+def likelihood(A, x, noise=None):
+    return likelihoods.InverseProblem(A, noise or likelihoods.Gaussian(1.0)).likelihood(A(x))
+
+
+def error(x, truth):
+    """Relative error after alignment of the global phase."""
+    return float(metrics.nrmse(metrics.align_phase(x, truth), truth))
+
+
+def amplitude_error(f, x):
+    """``| |B x| - sqrt(y) |``."""
+    return jnp.linalg.norm(jnp.abs(f.operator.operator(x)) - jnp.sqrt(f.y))
+
+
+# Spectral start and Wirtinger flow -------------------------------------------------------------------------------------------
+
+
+def squared_correlation(T, delta, top):
+    """Limit of |<x, v>|^2 for unit vectors, many unknowns and complex Gaussian B (Lu and Li 2020, theorem 1).
+
+    ``phi(l) = l E[z y / (l - z)]``, ``psi(l) = l (1 / delta + E[z / (l - z)])``, z = T(y), y ~ Exp(1); psi is made increasing
+    from its minimum on; at the crossing of the two the squared correlation is ``psi' / (psi' - phi')``.
+    """
+    y = np.linspace(0, 60, 200_001)
+    p, z = np.exp(-y) * (y[1] - y[0]), T(y)
+
+    def phi(level):
+        return level * np.sum(p * z * y / (level - z))
+
+    def psi(level):
+        return level * (1 / delta + np.sum(p * z / (level - z)))
+
+    def slope(fn, level):
+        return (fn(level + 1e-5) - fn(level - 1e-5)) / 2e-5
+
+    low, high = 1.001 * top, 100 * top
+    least = scipy.optimize.brentq(lambda v: slope(psi, v), low, high) if slope(psi, low) < 0 else low
+    crossing = scipy.optimize.brentq(lambda v: psi(max(v, least)) - phi(v), low, high)
+    assert crossing > least
+    return slope(psi, crossing) / (slope(psi, crossing) - slope(phi, crossing))
+
+
+LAWS = {
+    "optimal": (lambda y: (y - 1) / (y + np.sqrt(OVERSAMPLING) - 1), 1.0),
+    "truncated": (lambda y: np.where(y <= 9, y, 0), 9.0),
+}
+
+
+@pytest.mark.parametrize("preprocessing", LAWS)
+def test_the_spectral_start_has_its_asymptotic_correlation(preprocessing, key):
+    """Eight draws of 144 unknowns: the mean within four standard errors, and a bias of the order of one unknown."""
+    shape, values = (12, 12, 1), []
+    for seed in range(8):
+        f, x = problem(np.random.default_rng(seed), shape)
+        start = solvers.spectral_start(key, f, 300, preprocessing=preprocessing)
+        values.append(float(jnp.abs(jnp.vdot(start, x)) / jnp.linalg.norm(start) / jnp.linalg.norm(x)) ** 2)
+        np.testing.assert_allclose(jnp.sum(f.operator(start)), jnp.sum(f.y), rtol=1e-12)
+    exact = squared_correlation(LAWS[preprocessing][0], OVERSAMPLING, LAWS[preprocessing][1])
+    assert abs(np.mean(values) - exact) < 4 * np.std(values, ddof=1) / np.sqrt(8) + 1 / 144
+
+
+@pytest.mark.parametrize("preprocessing", LAWS)
+def test_the_spectral_start_is_the_leading_eigenvector(preprocessing, key):
+    f, _ = problem(np.random.default_rng(0))
+    start = np.asarray(solvers.spectral_start(key, f, 3000, preprocessing=preprocessing)).ravel()
+    M = np.asarray(f.operator.operator.matrix)
+    weights = LAWS[preprocessing][0](np.asarray(f.y / f.y.mean()))
+    values, vectors = np.linalg.eigh(M.conj().T @ (weights[:, None] * M))
+    assert abs(values[0]) < 10 * values[-1]
+    np.testing.assert_allclose(np.abs(np.vdot(vectors[:, -1], start)), np.linalg.norm(start), rtol=1e-8)
+
+
+FLOWS = {
+    "intensity": (likelihoods.Gaussian(0.7), {}, 2500),
+    "amplitude": (likelihoods.Amplitude(0.7, 1e-16), {"limit": 1.0, "ramp": 1.0}, 500),
+}
+
+
+@pytest.mark.parametrize("kind", FLOWS)
+def test_wirtinger_flow_recovers_exactly(kind, key):
+    """Six times oversampled, from the spectral start: every one of four draws."""
+    noise, settings, num_steps = FLOWS[kind]
+    for seed in range(4):
+        f, x = problem(np.random.default_rng(seed), noise=noise)
+        start = solvers.spectral_start(key, f)
+        end = iterate(solvers.WirtingerFlow(f, **settings), start, num_steps)[0].position
+        assert error(start, x) > 0.1
+        assert error(end, x) < 1e-5
+
+
+def test_wirtinger_flow_from_coded_diffraction(key):
+    """Twelve octanary masks, with the same settings as for Gaussian sensing."""
+    r = np.random.default_rng(3)
+    x = jnp.asarray(complex_normal(r, (8, 6, 1)))
+    f = likelihood(ops.PhaseRetrieval(ops.coded_diffraction(key, 12, (8, 6, 1))), x)
+    end = iterate(solvers.WirtingerFlow(f), solvers.spectral_start(key, f), 2500)[0].position
+    assert error(end, x) < 1e-5
+
+
+def test_the_schedule_and_default_step_of_wirtinger_flow():
+    """First steps against the paper's formula, mu = min(1 - exp(-t / 330), 0.2), for B^H B = I and z_0 of the right norm."""
+    r = np.random.default_rng(4)
+    n, m = 64, 256
+    M = np.linalg.qr(complex_normal(r, (m, n)))[0]  # orthonormal columns
+    x, z = complex_normal(r, n), complex_normal(r, n)
+    A = ops.PhaseRetrieval(ops.Matrix(M))
+    f = likelihood(A, jnp.asarray(x), likelihoods.Gaussian(0.3))
+    positions = np.asarray(iterate(solvers.WirtingerFlow(f), jnp.asarray(z), 120, trace=Every(1))[1])
+    a, y = np.sqrt(m) * M, m * np.asarray(f.y)  # the paper's normalisation: |a|^2 = n on average
+    for t in range(1, 121):
+        u = a @ z
+        z = z - min(1 - np.exp(-t / 330), 0.2) / np.linalg.norm(x) ** 2 * (a.conj().T @ ((np.abs(u) ** 2 - y) * u)) / m
+        np.testing.assert_allclose(positions[t - 1], z, rtol=1e-6, atol=1e-8)
+    assert 1 - np.exp(-120 / 330) > 0.2 > 1 - np.exp(-60 / 330)
+
+
+def test_an_amplitude_step_is_one_of_gerchberg_saxton():
+    """For B^H B = I: x - B^H (B x - sqrt(y) B x / |B x|)."""
+    r = np.random.default_rng(5)
+    A = ops.PhaseRetrieval(ops.Matrix(np.linalg.qr(complex_normal(r, (96, 16)))[0]))
+    x, z = (jnp.asarray(complex_normal(r, 16)) for _ in range(2))
+    f = likelihood(A, x, likelihoods.Amplitude(0.3, 1e-16))
+    flow, saxton = solvers.WirtingerFlow(f, limit=1.0, ramp=1e-3), solvers.gerchberg_saxton(f)
+    np.testing.assert_allclose(flow.step(flow.init(z))[0].position, saxton.step(saxton.init(z))[0].position, atol=1e-7)
+
+
+# Projections -----------------------------------------------------------------------------------------------------------------
+
+
+def triangle(n):
+    """A triangular support in the corner of an image twice as large: it is not its own mirror image."""
+    rows, columns = np.mgrid[: 2 * n, : 2 * n]
+    return ((rows < n) & (columns < n) & (rows + columns < n + 2))[..., None]
+
+
+def real_image(r, n=10):
+    """A positive image on the triangle, its twice oversampled Fourier intensities, and starting images."""
+    mask = triangle(n)
+    x = jnp.asarray(r.uniform(0.1, 1, mask.shape) * mask)
+    B = ops.FourierTransform(mask.shape) @ ops.AsComplex(mask.shape)
+    return likelihood(ops.PhaseRetrieval(B), x), x, mask, jnp.asarray(r.uniform(size=(8, *mask.shape)) * mask)
+
+
+@eqx.filter_jit
+def final_positions(method, starts, num_steps):
+    return jax.vmap(lambda s: iterate(method, s, num_steps)[0].position)(starts)
+
+
+RECOVERY = {
+    "hybrid_input_output": lambda f, S: solvers.HybridInputOutput(f, S),
+    "averaged_reflections": lambda f, S: solvers.AveragedReflections(f, S, 0.95),
+}
+
+
+@pytest.mark.parametrize(("name", "nonnegative"), [("hybrid_input_output", True), ("averaged_reflections", False)])
+def test_feedback_recovers_a_real_image_where_error_reduction_stagnates(name, nonnegative):
+    """Of eight random starts, up to the sign that a support alone leaves open: at least six against at most two."""
+    f, x, mask, starts = real_image(np.random.default_rng(0))
+    S = priors.Support(mask, nonnegative=nonnegative)
+    ends = final_positions(RECOVERY[name](f, S), starts, 2000)
+    errors = [error(z, x) for z in ends]
+    assert sum(e < 1e-3 for e in errors) >= 6
+    for z in ends:
+        assert S(z) == 0
+    stuck = [error(z, x) for z in final_positions(solvers.ErrorReduction(f, S), starts, 2000)]
+    assert sum(e > 1e-3 for e in stuck) >= 6
+
+
+ERROR_REDUCTION = {
+    "support": lambda r: (real_image(r)[0], priors.Support(triangle(10))),
+    "support and sign": lambda r: (real_image(r)[0], priors.Support(triangle(10), nonnegative=True)),
+    "gaussian": lambda r: (problem(r)[0], None),
+    "coded diffraction": lambda r: (
+        likelihood(
+            ops.PhaseRetrieval(ops.CodedDiffraction(complex_normal(r, (3, 8, 6, 1)), (8, 6, 1))),
+            jnp.asarray(complex_normal(r, (8, 6, 1))),
+        ),
+        None,
+    ),
+    "ptychography": lambda r: (
+        likelihood(
+            ops.PhaseRetrieval(
+                ops.Ptychography(complex_normal(r, (4, 4, 1)), ops.raster_scan(SHAPE, (4, 4), 2), SHAPE)
+            ),
+            jnp.asarray(complex_normal(r, SHAPE)),
+        ),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERROR_REDUCTION)
+def test_the_error_never_grows_in_error_reduction(name):
+    """Fienup (1982). Without a constraint B^H B may be any matrix."""
+    r = np.random.default_rng(1)
+    f, constraint = ERROR_REDUCTION[name](r)
+    f = eqx.tree_at(lambda f: f.y, f, f.y * r.uniform(0.5, 1.5, f.y.shape))  # no exact solution
+    structure = f.operator.in_structure
+    x = r.normal(size=structure.shape)
+    x = jnp.asarray(x if structure.dtype == jnp.float32 else x + 1j * r.normal(size=x.shape))
+    method = solvers.ErrorReduction(f, constraint)
+    positions = iterate(method, method.step(method.init(x))[0].position, 100, trace=Every(1))[1]
+    errors = np.asarray(jax.vmap(lambda z: amplitude_error(f, z))(positions))
+    assert np.all(np.diff(errors) <= 1e-12 * errors[0])
+    assert errors[-1] < 0.95 * errors[0]
+
+
+def test_gerchberg_saxton_is_error_reduction_without_constraint_and_for_unitary_b_one_step():
+    r = np.random.default_rng(2)
+    f, x = problem(r)
+    z = jnp.asarray(complex_normal(r, SHAPE))
+    M, y = np.asarray(f.operator.operator.matrix), np.asarray(f.y)
+    u = M @ np.asarray(z).ravel()
+    exact = np.linalg.lstsq(M, np.sqrt(y) * u / np.abs(u), rcond=None)[0].reshape(SHAPE)
+    ends = [iterate(m, z, 1)[0].position for m in (solvers.gerchberg_saxton(f), solvers.ErrorReduction(f))]
+    np.testing.assert_allclose(ends[0], exact, atol=1e-7)  # conjugate gradients to eps^0.75
+    np.testing.assert_array_equal(ends[0], ends[1])
+    fourier = likelihood(ops.PhaseRetrieval(ops.FourierTransform(SHAPE)), x)
+    end = iterate(solvers.gerchberg_saxton(fourier), z, 1)[0].position
+    assert amplitude_error(fourier, end) < 1e-12 * jnp.linalg.norm(x)  # any phase is a solution
+    start = solvers.spectral_start(jax.random.key(0), f)
+    assert error(iterate(solvers.gerchberg_saxton(f), start, 400)[0].position, x) < 1e-5
+
+
+METHODS = {
+    "wirtinger": lambda f, S: solvers.WirtingerFlow(f),
+    "error_reduction": solvers.ErrorReduction,
+    "hybrid_input_output": solvers.HybridInputOutput,
+    "averaged_reflections": solvers.AveragedReflections,
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_truth_is_a_fixed_point_and_so_is_its_negative(name):
+    f, x, mask, _ = real_image(np.random.default_rng(3))
+    for sign in (1, -1):
+        method = METHODS[name](f, priors.Support(mask))
+        state, info = method.step(method.init(sign * x))
+        np.testing.assert_allclose(state.position, sign * x, atol=1e-13)
+        assert info.residual < 1e-13 * x.size
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_global_phase_of_the_start_is_that_of_the_result(name):
+    r = np.random.default_rng(6)
+    masks = complex_normal(r, (4, *SHAPE))
+    mask = np.arange(8)[:, None, None] < 6
+    x = jnp.asarray(complex_normal(r, SHAPE) * mask)
+    f = likelihood(ops.PhaseRetrieval(ops.CodedDiffraction(masks, SHAPE)), x)
+    method = METHODS[name](f, priors.Support(mask))
+    start = jnp.asarray(complex_normal(r, SHAPE))
+    one, two = (iterate(method, s, 15)[0].position for s in (start, np.exp(0.8j) * start))
+    np.testing.assert_allclose(two, np.exp(0.8j) * one, atol=1e-9)
+
+
+def test_dark_pixels_and_zeros_are_harmless():
+    """B x = 0 gets phase one, y < 0 counts as zero, and derivatives are finite."""
+    f = likelihood(ops.PhaseRetrieval(ops.FourierTransform((2, 2, 1))), jnp.ones((2, 2, 1)))
+    f = eqx.tree_at(lambda f: f.y, f, jnp.array([4.0, -1.0, 0.0, 0.0]).reshape(2, 2, 1))
+    zero = jnp.zeros((2, 2, 1), complex)
+    method = solvers.gerchberg_saxton(f)
+    np.testing.assert_allclose(method.step(method.init(zero))[0].position, jnp.ones((2, 2, 1)), atol=1e-14)
+
+    def value(y, x):
+        m = solvers.gerchberg_saxton(eqx.tree_at(lambda f: f.y, f, y))
+        return jnp.sum(m.step(m.init(x))[0].position.real)
+
+    for slope in jax.grad(value, argnums=(0, 1))(f.y, zero):
+        assert jnp.all(jnp.isfinite(slope))
+
+
+def test_solutions_have_no_implicit_derivative(key):
+    f, x = problem(np.random.default_rng(8))
+
+    def value(y):
+        g = eqx.tree_at(lambda f: f.y, f, y)
+        return jnp.sum(jnp.abs(solve(solvers.WirtingerFlow(g, 0.5), x, max_steps=3).position))
+
+    with pytest.raises(ValueError, match="WirtingerFlow has no fixed_point"):
+        jax.grad(value)(f.y)
+
+
+def blur():
+    return likelihoods.InverseProblem(ops.Identity((2, 2, 1)), likelihoods.Gaussian(1.0)).likelihood(
+        jnp.ones((2, 2, 1))
+    )
+
+
+def fourier(noise=likelihoods.Gaussian(1.0)):
+    A = ops.PhaseRetrieval(ops.FourierTransform((2, 2, 1)))
+    return likelihoods.InverseProblem(A, noise).likelihood(jnp.ones((2, 2, 1)))
+
+
+S = priors.Support(np.ones((2, 2, 1)))
+ERRORS = {
+    "likelihood: expected a PhaseRetrieval operator, got Identity": lambda: solvers.ErrorReduction(blur()),
+    "likelihood: expected a PhaseRetrieval": lambda: solvers.HybridInputOutput(blur(), S),
+    "likelihood: expected a PhaseRetrieval operator, got": lambda: solvers.AveragedReflections(blur(), S),
+    "likelihood: expected a PhaseRetrieval operator": lambda: solvers.WirtingerFlow(blur()),
+    "likelihood: expected a Phase": lambda: solvers.spectral_start(jax.random.key(0), blur()),
+    "beta: expected positive values, got 0.0": lambda: solvers.HybridInputOutput(fourier(), S, 0),
+    "1 - beta: expected non-negative values, got": lambda: solvers.AveragedReflections(fourier(), S, 1.5),
+    "step_size: expected positive values, got -1.0": lambda: solvers.WirtingerFlow(fourier(), -1),
+    "limit: expected positive values, got 0.0": lambda: solvers.WirtingerFlow(fourier(), limit=0),
+    "step_size: expected a value for Poisson noise": lambda: solvers.WirtingerFlow(fourier(likelihoods.Poisson())),
+    "preprocessing: expected more measurements than unknowns for 'optimal', got 4 and 4": lambda: (
+        solvers.spectral_start(jax.random.key(0), fourier())
+    ),
+    "preprocessing: expected one of ('optimal', 'truncated'), got 'none'": lambda: solvers.spectral_start(
+        jax.random.key(0), fourier(), preprocessing="none"
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_name_argument_expected_and_got(message):
+    with pytest.raises(ValueError) as error:
+        ERRORS[message]()
+    assert message in str(error.value)
