@@ -95,6 +95,7 @@ OPERATORS = {
     "blur_zero": lambda r: ops.Blur(kernel(r), IMAGE, "zero"),
     "blur_reflect": lambda r: ops.Blur(kernel(r), IMAGE, "reflect"),
     "blur_replicate": lambda r: ops.Blur(kernel(r), IMAGE, "replicate"),
+    "blind_kernel": lambda r: ops.BlindBlur(IMAGE, (3, 4)).of_kernel(r.uniform(size=IMAGE)),
     "blur_3d": lambda r: ops.Blur(r.uniform(size=(2, 3, 3)), VOLUME),
     "blur_3d_zero": lambda r: ops.Blur(r.uniform(size=(2, 3, 3)), VOLUME, "zero"),
     "space_varying": lambda r: ops.SpaceVaryingBlur(kernels(r, (2,), (3, 4)), r.uniform(size=(2, 8, 6, 1)), IMAGE),

@@ -27,7 +27,7 @@ class SIRT(eqx.Module):
     Converges to a minimiser of ``|y - A x|^2_W`` for ``0 < relaxation < 2``, when the entries of ``A`` are not
     negative (``V A^T W A`` then has norm one). Rows and columns that sum to zero are left out. ``constraint`` acts on
     each pixel alone (a box), for which the prox in the metric of ``V`` is the plain one. Raises ``ValueError`` for a
-    complex operator. Source: Gilbert (1972); Gregor and Benson (2008), equation 2.
+    complex operator. Source: Gilbert (1972); Gregor and Benson (2008).
     """
 
     operator: LinearOperator

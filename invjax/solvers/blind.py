@@ -21,13 +21,14 @@ class BlindState(NamedTuple):
 
 
 class BlindRichardsonLucy(eqx.Module):
-    """MLEM on the kernel, then MLEM on the image, ``num_inner`` updates each, for Poisson data of ``operators.BlindBlur``.
+    """MLEM on the kernel, then MLEM on the image, ``num_inner`` updates each, for Poisson data of
+    ``operators.BlindBlur``.
 
-    ``position`` is the pair ``(x, h)``. Both stay non-negative, the Kullback-Leibler divergence decreases at every step,
-    and the kernel is scaled to sum one (per channel) and the image by the inverse, which leaves ``h * x`` as it is. The
-    problem is not convex: the result depends on the start; a kernel wider than the true one and ``y`` as the image are
-    usual. Raises ``ValueError`` for another operator and as ``MLEM``. Source: Ayers and Dainty (1988); Fish,
-    Brinicombe, Pike and Walker (1995).
+    ``position`` is the pair ``(x, h)``. Both stay non-negative, the Kullback-Leibler divergence decreases at every
+    step, and the kernel is scaled to sum one (per channel) and the image by the inverse, which leaves ``h * x`` as it
+    is. The problem is not convex: the result depends on the start; a kernel wider than the true one and ``y`` as the
+    image are usual. Raises ``ValueError`` for another operator and as ``MLEM``. Source: Ayers and Dainty (1988);
+    Fish, Brinicombe, Pike and Walker (1995).
     """
 
     likelihood: Likelihood

@@ -91,7 +91,7 @@ class Burg(BregmanPotential):
     Lipschitz.
 
     The Poisson potential is smooth relative to it with ``L = sum y / gain``. Closed-form proxes: Zero, NonNegative,
-    Box, L1, Tikhonov. Source: Bauschke, Bolte and Teboulle (2017), lemma 7.
+    Box, L1, Tikhonov. Source: Bauschke, Bolte and Teboulle (2017).
     """
 
     def __call__(self, x):

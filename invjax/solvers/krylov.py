@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 
 from ..operators import LinearOperator
 from ..operators.structure import conform, scale
-from ..types import inner, norm, real, require
+from ..types import inner, norm, real, require, select
 from .base import Info
 
 
@@ -94,11 +94,9 @@ class MINRES(eqx.Module):
     def init(self, x: PyTree, key: Any = None) -> MINRESState:
         """Start at ``x``."""
         r = _minus(_like(self.b, x), self.operator(x))
-        image = self.operator(r)
-        size = norm(image)
+        image, size = _unit(self.operator(r))
         zero = jax.tree.map(jnp.zeros_like, x)
-        first, image = scale(_divide(1, size), r), scale(_divide(1, size), image)
-        return MINRESState(x, r, (first, zero), (image, zero))
+        return MINRESState(x, r, (scale(_divide(1, size), r), zero), (image, zero))
 
     def step(self, state: MINRESState) -> tuple[MINRESState, Info]:
         """One step; then the next direction, its image orthogonal to the last two."""
@@ -106,12 +104,12 @@ class MINRES(eqx.Module):
         length = inner(s, r)
         x, r = _add(x, length, p), _add(r, -length, s)
         q, t = s, self.operator(s)
+        square = inner(t, t)
         for direction, image in ((p, s), (p_old, s_old)):
             overlap = inner(image, t)
             q, t = _add(q, -overlap, direction), _add(t, -overlap, image)
-        size = norm(t)
-        q, t = scale(_divide(1, size), q), scale(_divide(1, size), t)
-        return MINRESState(x, r, (q, p), (t, s)), _info(norm(r), norm(self.b), x)
+        t, size = _unit(t, square)
+        return MINRESState(x, r, (scale(_divide(1, size), q), p), (t, s)), _info(norm(r), norm(self.b), x)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x + b - H x``."""
@@ -167,7 +165,7 @@ class BiCGStab(eqx.Module):
 
 
 class LSQRState(NamedTuple):
-    """Iterate, Lanczos vectors, direction, and the scalars of the rotation."""
+    """Iterate, Lanczos vectors, direction, the scalars of the rotation, sum of squares of the bidiagonal matrix."""
 
     position: PyTree
     u: PyTree
@@ -176,6 +174,7 @@ class LSQRState(NamedTuple):
     alpha: Array
     phi: Array
     rho: Array
+    square: Array
 
 
 class LSQR(eqx.Module):
@@ -202,20 +201,24 @@ class LSQR(eqx.Module):
         """Start at ``x``."""
         u, beta = _unit(self._gap(x))
         v, alpha = _unit(self._adjoint(u))
-        return LSQRState(x, u, v, v, alpha, beta, alpha)
+        return LSQRState(x, u, v, v, alpha, beta, alpha, alpha**2)
 
     def step(self, state: LSQRState) -> tuple[LSQRState, Info]:
         """One step of the bidiagonalisation and one rotation."""
-        x, u, v, w, alpha, phi, rho = state
-        u, beta = _unit(_add(self._apply(v), -alpha, u))
-        v, alpha = _unit(_add(self._adjoint(u), -beta, v))
+        x, u, v, w, alpha, phi, rho, square = state
+        u, beta = _unit(_add(self._apply(v), -alpha, u), square)
+        square = square + beta**2
+        v, alpha = _unit(_add(self._adjoint(u), -beta, v), square)
         size = jnp.sqrt(rho**2 + beta**2)
         cosine, sine = _divide(rho, size), _divide(beta, size)
         x = _add(x, cosine * _divide(phi, size), w)
+        # The normal equations hold to rounding: what would follow is noise, in the null space too.
+        alpha = jnp.where(jnp.abs(cosine * alpha) <= _rounding(square), 0, alpha)
+        v = select(alpha == 0, jax.tree.map(jnp.zeros_like, v), v)
         w = _add(v, -_divide(sine * alpha, size), w)
         phi, rho = sine * phi, -cosine * alpha
         residual = jnp.abs(phi * rho)  # |A^H (y - A x) - damping^2 x|
-        return LSQRState(x, u, v, w, alpha, phi, rho), _info(residual, self.scale, x)
+        return LSQRState(x, u, v, w, alpha, phi, rho, square + alpha**2), _info(residual, self.scale, x)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x + A^H (y - A x) - damping^2 x``."""
@@ -260,8 +263,16 @@ def _divide(a: Any, b: Array) -> Array:
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
 
 
-def _unit(a: PyTree) -> tuple[PyTree, Array]:
+def _rounding(square: Array) -> Array:
+    """What counts as zero beside something of the size ``sqrt(square)``."""
+    return 10 * jnp.finfo(square.dtype).eps * jnp.sqrt(square)
+
+
+def _unit(a: PyTree, square: Array | None = None) -> tuple[PyTree, Array]:
+    """``(a / |a|, |a|)``; zeros when ``|a|`` is rounding beside ``sqrt(square)``: the Krylov space is full."""
     size = norm(a)
+    if square is not None:
+        size = jnp.where(size <= _rounding(square), 0, size)  # NaN stays
     return scale(_divide(1, size), a), size
 
 

@@ -58,7 +58,7 @@ class ProximalMirrorDescent(eqx.Module):
     Gap ``<= D_phi(x*, x0) / (step_size k)`` and monotone for ``step_size <= 1 / L`` with ``L phi - f`` convex (the
     default, where ``potential.relative_lipschitz`` knows one): no Lipschitz gradient is needed, so Poisson data
     without background work with ``Burg()``. With ``Quadratic()`` it is proximal gradient. Source: Bauschke, Bolte and
-    Teboulle (2017); Lu, Freund and Nesterov (2018), theorem 3.1.
+    Teboulle (2017); Lu, Freund and Nesterov (2018).
     """
 
     likelihood: Any

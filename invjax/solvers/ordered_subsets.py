@@ -17,9 +17,9 @@ class OSEM(eqx.Module):
     """MLEM on each part of a stacked likelihood (``subsets(likelihood, n)``) in turn; a step is one pass over them.
 
     A pass gains about as much as one step of MLEM per part. It keeps ``x >= 0`` and, without background, the count of
-    the last part. It tends to a cycle near the maximum of the likelihood and not to it (``BSREM`` does), unless the data
-    are consistent and the subsets balanced: ``A_b^T 1`` the same for all parts. With one part it is MLEM. Raises ``ValueError`` as ``MLEM``. Source: Hudson and Larkin
-    (1994).
+    the last part. It tends to a cycle near the maximum of the likelihood and not to it (``BSREM`` does), unless the
+    data are consistent and the subsets balanced: ``A_b^T 1`` the same for all parts. With one part it is MLEM. Raises
+    ``ValueError`` as ``MLEM``. Source: Hudson and Larkin (1994).
     """
 
     blocks: tuple[MLEM, ...]
@@ -51,14 +51,16 @@ class BSREMState(NamedTuple):
 
 
 class BSREM(eqx.Module):
-    """``x <- x - a_k n x / s (grad f_b(x) + grad g(x) / n)`` for each of the ``n`` parts ``f_b`` of a stacked likelihood.
+    """``x <- x - a_k n x / s (grad f_b(x) + grad g(x) / n)`` for each of the ``n`` parts ``f_b`` of a stacked
+    likelihood.
 
     ``s = A^T (1 / gain)`` and ``a_k = step_size / (1 + decay k)`` in pass k. The relaxation makes it converge to the
     minimiser of ``f + g`` on ``x >= floor``, for a smooth convex prior; without prior and relaxation it is close to
     OSEM. ``floor`` (in the units of ``x``) is positive, since a multiplicative update cannot leave zero; for the same
     reason no update takes away more than four fifths of a pixel, which is not in the papers and matters in the first
-    passes only. A step is one pass. The error shrinks as ``a_k``. The residual shrinks with ``a_k`` too: do not stop on it alone. Raises ``ValueError`` as ``MLEM``, and when
-    the prior is not smooth. Source: De Pierro and Yamagishi (2001); Ahn and Fessler (2003).
+    passes only. A step is one pass. The error shrinks as ``a_k``. The residual shrinks with ``a_k`` too: do not stop
+    on it alone. Raises ``ValueError`` as ``MLEM``, and when the prior is not smooth. Source: De Pierro and Yamagishi
+    (2001); Ahn and Fessler (2003).
     """
 
     blocks: tuple[Likelihood, ...]

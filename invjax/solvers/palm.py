@@ -23,16 +23,17 @@ class PALMState(NamedTuple):
 
 
 class PALM(eqx.Module):
-    """``min_{x, h} f(x, h) + g(x) + r(h)`` for a model that is linear in ``x`` and in ``h``: prox-gradient steps in turn.
+    """``min_{x, h} f(x, h) + g(x) + r(h)`` for a model that is linear in ``x`` and in ``h``: prox-gradient steps in
+    turn.
 
-    ``x <- prox_{g / c}(x - grad_x f(x, h) / c)`` with ``c = gamma L_x(h)``, then the same in ``h`` with ``L_h(x)`` of the
-    new ``x``: the steps follow the Lipschitz constants of the moment. The objective decreases for ``gamma >= 1``, and
-    bounded iterates converge to a critical point for ``gamma > 1`` (semi-algebraic terms). The operator of ``likelihood``
-    takes the pair and has ``of_image(h)``, ``of_kernel(x)`` and ``norms(x, h)``, bounds of their norms, as
-    ``operators.BlindBlur`` does. ``inertia`` in [0, 1/2) extrapolates each variable before its step, which shrinks by
-    ``(1 - 2 inertia) / (1 + 2 inertia)``; the objective may then go up at times. ``num_inner`` is the number of inner
-    iterations of iterative proxes, warm-started. Raises ``ValueError`` when the noise has no Lipschitz gradient.
-    Source: Bolte, Sabach and Teboulle (2014); Pock and Sabach (2016).
+    ``x <- prox_{g / c}(x - grad_x f(x, h) / c)`` with ``c = gamma L_x(h)``, then the same in ``h`` with ``L_h(x)`` of
+    the new ``x``: the steps follow the Lipschitz constants of the moment. The objective decreases for ``gamma >= 1``,
+    and bounded iterates converge to a critical point for ``gamma > 1`` (semi-algebraic terms). The operator of
+    ``likelihood`` takes the pair and has ``of_image(h)``, ``of_kernel(x)`` and ``norms(x, h)``, bounds of their
+    norms, as ``operators.BlindBlur`` does. ``inertia`` in [0, 1/2) extrapolates each variable before its step, which
+    shrinks by ``(1 - 2 inertia) / (1 + 2 inertia)``; the objective may then go up at times. ``num_inner`` is the
+    number of inner iterations of iterative proxes, warm-started. Raises ``ValueError`` when the noise has no
+    Lipschitz gradient. Source: Bolte, Sabach and Teboulle (2014); Pock and Sabach (2016).
     """
 
     likelihood: Likelihood

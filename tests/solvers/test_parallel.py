@@ -131,10 +131,12 @@ def test_parallel_splitting_with_operators_equals_dense(boundary):
 
 def tv_optimum(f, g, constraint=None):
     method = solvers.CondatVu(f, g, constraint=constraint)
-    return run(solvers.Anderson(method, 10), f.y, 4000).position
+    solution = solve(solvers.Anderson(method, 10), f.y, rtol=1e-9, max_steps=2000)
+    assert solution.status == 0
+    return solution.position
 
 
-def test_total_variation_by_linearised_admm_and_stochastic_primal_dual(key):
+def test_total_variation_by_linearised_admm():
     f, g = tv_problem("circular")
     exact = tv_optimum(f, g)
     end = run(solvers.LinearisedADMM(f, g, 0.005), f.y, 4000)
@@ -178,7 +180,7 @@ def test_stochastic_primal_dual_with_total_variation_and_a_box(key):
     box = priors.Box(0.2, 0.8)
     exact = tv_optimum(f, g, box)
     assert jnp.sum(exact == 0.2) + jnp.sum(exact == 0.8) > 0
-    end = run(solvers.SPDHG(blocks(f), g, 0.05, constraint=box), f.y, 3000, key=key)
+    end = run(solvers.SPDHG(blocks(f), g, 0.003, constraint=box), f.y, 1000, key=key)
     np.testing.assert_allclose(end.position, exact, atol=1e-5)
 
 
@@ -194,7 +196,8 @@ def test_implicit_derivative_of_the_stochastic_method(key):
     def exact(lam):
         return jnp.sum(weights * solvers.ridge(gaussian(A, y), lam))
 
-    np.testing.assert_allclose(jax.grad(value)(LAM), jax.grad(exact)(LAM), rtol=1e-6)
+    slope, expected = jax.jit(lambda lam: (jax.grad(value)(lam), jax.grad(exact)(lam)))(LAM)
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
 
 
 def test_refused():

@@ -195,11 +195,11 @@ def test_refused():
             make(f, priors.L1())
     with pytest.raises(ValueError, match="floor: expected positive"):
         solvers.BSREM(f, priors.Zero(), floor=0.0)
-    with pytest.raises(ValueError, match="method subset.index., got Blur"):
+    with pytest.raises(ValueError, match=r"method subset.index., got Blur"):
         solvers.subsets(blur, 2)
     with pytest.raises(ValueError, match="num_subsets: expected an integer from 1 to 36, got 37"):
         solvers.subsets(f, 37)
-    with pytest.raises(ValueError, match="expected likelihoods.Stacked noise for a stack, got Poisson"):
+    with pytest.raises(ValueError, match=r"expected likelihoods.Stacked noise for a stack, got Poisson"):
         solvers.OSEM(eqx.tree_at(lambda c: c.noise, solvers.subsets(f, 2), likelihoods.Poisson()))
     with pytest.raises(ValueError, match="relaxation: expected below 2"):
         solvers.SIRT(f.operator, f.y, 2.0)
