@@ -18,6 +18,7 @@ from .options import (
     RestoreOptions,
     check_operator,
     check_range,
+    default_noise,
     parse_spec,
 )
 
@@ -68,11 +69,18 @@ def restore(
     ] = None,
     measured: Annotated[bool, typer.Option("--measured", help="The image is already degraded: restore it.")] = False,
     operator: Annotated[
-        str, typer.Option(help="blur:SIGMA, uniform:SIZE, downsample:FACTOR, inpaint:KEPT, denoise.")
+        str,
+        typer.Option(
+            help="blur:SIGMA, motion-blur:LENGTH, uniform:SIZE, downsample:FACTOR, inpaint:KEPT, denoise, "
+            "mri:ACCELERATION, tomography:ANGLES, phase-retrieval:MASKS."
+        ),
     ] = "blur:1.6",
     noise: Annotated[
         str | None,
-        typer.Option(help="gaussian:SIGMA [default: gaussian:0.02; with --measured estimated].", show_default=False),
+        typer.Option(
+            help="gaussian:SIGMA [default: gaussian:0.02, tomography 0.005; with --measured estimated].",
+            show_default=False,
+        ),
     ] = None,
     prior: Annotated[str, typer.Option(help="tv, or tv:WEIGHT to fix the weight.")] = "tv",
     method: Annotated[str, typer.Option(help=f"Sampler: {', '.join(METHODS)}.")] = "skrock",
@@ -81,7 +89,10 @@ def restore(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     size: Annotated[
         int | None,
-        typer.Option(help="Shrink the longest side to this many pixels [default: 256; with --measured as it is]."),
+        typer.Option(
+            help="Shrink the longest side to this many pixels "
+            "[default: 256, tomography and phase-retrieval 128; with --measured as it is]."
+        ),
     ] = None,
     output: Annotated[pathlib.Path | None, typer.Option(help="Folder to write [default: a new restored-N].")] = None,
     force: Annotated[
@@ -96,12 +107,14 @@ def restore(
     --measured the image is the measurement, --operator is what degraded it, and its unknown border is restored too.
     """
     try:
+        model = parse_spec(operator, OPERATORS, "--operator")
+        default = None if measured else default_noise(model)
         options = _checked(
             RestoreOptions(
                 photo=photo,
                 measured=measured,
-                operator=parse_spec(operator, OPERATORS, "--operator"),
-                noise=None if noise is None and measured else parse_spec(noise or "gaussian", NOISES, "--noise"),
+                operator=model,
+                noise=default if noise is None else parse_spec(noise, NOISES, "--noise"),
                 prior=parse_spec(prior, PRIORS, "--prior"),
                 method=method,
                 num_samples=num_samples,

@@ -16,11 +16,12 @@ from .. import metrics
 from ..chains import sample_chains
 from ..drive import iterate, sample, solve
 from ..likelihoods import Likelihood
+from ..operators import LinearOperator, linearise
 from ..operators.spectrum import RealFourier
 from ..priors import TV
 from ..reducers import Every, Moments, Quantiles
-from ..samplers import MYULA, SKROCK, Moreau, max_step_size, myula_defaults, posterior_sure
-from ..solvers import CondatVu, SplitBregman, discrepancy, sure
+from ..samplers import MYULA, SKROCK, Moreau, max_step_size, posterior_sure
+from ..solvers import FISTA, SplitBregman, discrepancy, sure
 from ..sweeps import sweep
 from ..types import Fn
 
@@ -31,6 +32,7 @@ _PILOT_SAMPLES, _PILOT_BURN_IN = 25, 15
 _STAGES = 10
 _INNER = 8  # enough for the prox at the largest weights; at small ones 5 would do
 _TRACED_PIXELS = 1024
+_MARGIN = 1.5  # over the Lipschitz constant of the Gauss-Newton form at one point
 
 
 class Choice(NamedTuple):
@@ -43,48 +45,52 @@ class Choice(NamedTuple):
     chosen: float
 
 
-def map_method(likelihood: Likelihood, lam: Any) -> tuple[Any, TV]:
-    """Solver and prior: split Bregman where operator and circular TV share the Fourier basis, else Condat-Vu."""
+def lipschitz_constant(likelihood: Likelihood, x: Array) -> Array:
+    """That of the gradient of the likelihood; for a nonlinear operator, with a margin, that of its Gauss-Newton form at ``x``."""
+    if isinstance(likelihood.operator, LinearOperator):
+        return likelihood.lipschitz
+    return _MARGIN * (linearise(likelihood.operator, x).norm() / likelihood.noise.sigma) ** 2
+
+
+def map_method(likelihood: Likelihood, lam: Any, lipschitz: Array) -> tuple[Any, TV]:
+    """Solver and prior: split Bregman where operator and circular TV share the Fourier basis, else FISTA."""
     shape = likelihood.operator.in_structure.shape
-    gram = likelihood.operator.gram_spectrum
+    gram = likelihood.operator.gram_spectrum if isinstance(likelihood.operator, LinearOperator) else None
     if gram is not None and isinstance(gram.right, RealFourier):
         prior = TV(shape, lam, boundary="circular")
         return SplitBregman(likelihood, prior, 20 * lam), prior  # 1 / 20 is a typical difference of neighbouring pixels
     prior = TV(shape, lam)
-    return CondatVu(likelihood, prior), prior
+    return FISTA(likelihood, prior, 1 / lipschitz), prior
 
 
 def choose_weight(
-    key: Array, likelihood: Likelihood, start: Array, truth: Array | None, window: tuple, mesh: Mesh | None
+    key: Array, likelihood: Likelihood, start: Array, lipschitz: Array, truth: Array | None, window: tuple, mesh: Any
 ) -> Choice:
     """Run all weights as one program; take the one with the smallest SURE, which does not look at the truth."""
-    steps = _SWEEP_STEPS if isinstance(map_method(likelihood, 1.0)[0], SplitBregman) else 3 * _SWEEP_STEPS
     reference = truth if truth is not None else start[window]
-    score = functools.partial(_score_weight, steps=steps, window=window)
-    risk, misfit, psnr = sweep(score, WEIGHTS, key, likelihood, start, reference, batch_size=1, mesh=mesh)
+    score = functools.partial(_score_weight, window=window)
+    risk, misfit, psnr = sweep(score, WEIGHTS, key, likelihood, start, lipschitz, reference, batch_size=1, mesh=mesh)
     chosen = float(WEIGHTS[int(jnp.nanargmin(risk))])
     quality = None if truth is None else np.asarray(psnr)
     return Choice(WEIGHTS, np.asarray(risk), np.asarray(misfit), quality, chosen)
 
 
 def _score_weight(
-    lam: Array, key: Array, likelihood: Likelihood, start: Array, reference: Array, *, steps: int, window: tuple
+    lam: Array, key: Array, likelihood: Likelihood, start: Array, lipschitz: Array, reference: Array, *, window: tuple
 ) -> tuple[Array, Array, Array]:
     def reconstruct(y: Array) -> Array:
         f = Likelihood(likelihood.operator, likelihood.noise, y)
-        return iterate(map_method(f, lam)[0], start, steps)[0].position
+        return iterate(map_method(f, lam, lipschitz)[0], start, _SWEEP_STEPS)[0].position
 
     x = reconstruct(likelihood.y)
     risk = sure(key, reconstruct, likelihood)
     return risk, discrepancy(likelihood, x), metrics.psnr(x[window], reference)
 
 
-def map_estimate(likelihood: Likelihood, start: Array, lam: float) -> Any:
+def map_estimate(likelihood: Likelihood, start: Array, lipschitz: Array, lam: float) -> Any:
     """The MAP estimate: a ``Solution``."""
-    method, _ = map_method(likelihood, jnp.float32(lam))
-    # The residual of Condat-Vu counts the change of the dual too, which is lam times larger than that of the image.
-    rtol = 1e-4 if isinstance(method, SplitBregman) else 1e-3
-    return solve(method, start, rtol=rtol, max_steps=2000)
+    method, _ = map_method(likelihood, jnp.float32(lam), lipschitz)
+    return solve(method, start, rtol=1e-4, max_steps=2000)
 
 
 class PilotChoice(NamedTuple):
@@ -95,18 +101,20 @@ class PilotChoice(NamedTuple):
     chosen: float
 
 
-def choose_posterior_weight(key: Array, likelihood: Likelihood, start: Array, lam: float) -> PilotChoice:
+def choose_posterior_weight(
+    key: Array, likelihood: Likelihood, start: Array, lipschitz: Array, lam: float
+) -> PilotChoice:
     """The weight whose posterior mean has the smallest SURE, at or above that of the MAP estimate.
 
     The mean of a posterior needs a larger weight than its mode; both are chosen without the truth.
     """
     weights = np.float32(lam) * _PILOT_FACTORS
-    risk = sweep(_pilot, weights, key, likelihood, start, batch_size=1, mesh=cpu_mesh(len(weights)))
+    risk = sweep(_pilot, weights, key, likelihood, start, lipschitz, batch_size=1, mesh=cpu_mesh(len(weights)))
     return PilotChoice(weights, np.asarray(risk), float(weights[int(jnp.nanargmin(risk))]))
 
 
-def _pilot(lam: Array, key: Array, likelihood: Likelihood, start: Array) -> Array:
-    sampler = skrock(likelihood, lam)
+def _pilot(lam: Array, key: Array, likelihood: Likelihood, start: Array, lipschitz: Array) -> Array:
+    sampler = skrock(likelihood, lam, lipschitz)
     collect = Moments(of=Fn(_prediction, likelihood.operator))
     samples = sample(key, sampler, start, _PILOT_SAMPLES, burn_in=_PILOT_BURN_IN, collect=collect)
     return posterior_sure(likelihood, samples.collected.mean, samples.collected.variance)
@@ -131,6 +139,7 @@ def posterior(
     keys: Array,
     likelihood: Likelihood,
     start: Array,
+    lipschitz: Array,
     lam: float,
     method: str,
     num_samples: int,
@@ -143,7 +152,7 @@ def posterior(
 
     ``on_progress`` gets the fraction of the steps that are done, ``num_chunks`` times during collection.
     """
-    sampler, burn_in, thinning = sampler_for(method, likelihood, lam, num_samples)
+    sampler, burn_in, thinning = sampler_for(method, likelihood, lam, lipschitz, num_samples)
     num_steps = burn_in + num_samples * thinning
     pixels = jnp.linspace(0, start.size - 1, min(_TRACED_PIXELS, start.size)).astype(jnp.int32)
     collect = {
@@ -170,18 +179,21 @@ def posterior(
     return Posterior(moments.mean.mean(0), jnp.sqrt(variance), quantiles[0], quantiles[1], draws, samples.status)
 
 
-def sampler_for(method: str, likelihood: Likelihood, lam: float, num_samples: int) -> tuple[Any, int, int]:
+def sampler_for(
+    method: str, likelihood: Likelihood, lam: float, lipschitz: Array, num_samples: int
+) -> tuple[Any, int, int]:
     """Sampler, burn-in and thinning. Both target the TV posterior with envelope parameter ``1 / L``."""
     if method == "myula":
-        _, prior = map_method(likelihood, jnp.float32(lam))
-        return MYULA(likelihood, prior, **myula_defaults(likelihood), num_inner=_INNER), 10 * num_samples, 20
-    return skrock(likelihood, jnp.float32(lam)), max(10, num_samples // 5), 1
+        _, prior = map_method(likelihood, jnp.float32(lam), lipschitz)
+        # Half the stability bound of the likelihood and the envelope together.
+        sampler = MYULA(likelihood, prior, step_size=1 / (2 * lipschitz), smoothing=1 / lipschitz, num_inner=_INNER)
+        return sampler, 10 * num_samples, 20
+    return skrock(likelihood, jnp.float32(lam), lipschitz), max(10, num_samples // 5), 1
 
 
-def skrock(likelihood: Likelihood, lam: Array) -> SKROCK:
+def skrock(likelihood: Likelihood, lam: Array, lipschitz: Array) -> SKROCK:
     """SK-ROCK on the Moreau-smoothed TV posterior, at half its largest stable step."""
-    _, prior = map_method(likelihood, lam)
-    lipschitz = likelihood.lipschitz
+    _, prior = map_method(likelihood, lam, lipschitz)
     step_size = 0.5 * max_step_size(2 * lipschitz, _STAGES)  # L of the likelihood plus 1 / smoothing
     return SKROCK(likelihood, Moreau(prior, 1 / lipschitz, _INNER), step_size, _STAGES)
 

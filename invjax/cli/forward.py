@@ -11,17 +11,23 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..generators import polynomial_mask
+from ..likelihoods import Gaussian, Likelihood
 from ..operators import (
     Blur,
     Identity,
     Mask,
     Operator,
+    PhaseRetrieval,
     as_complex,
+    coded_diffraction,
     downsampling,
+    filtered_back_projection,
     gaussian_kernel,
+    parallel_beam,
     single_coil_mri,
     uniform_kernel,
 )
+from ..solvers import spectral_start
 from .options import OptionError, Spec
 
 
@@ -41,9 +47,15 @@ def forward_model(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
     """The operator of ``--operator`` on images of ``shape``; ``key`` draws what is random in it. Blurs are circular."""
     if spec.name in ("blur", "uniform"):
         return Forward(Blur(blur_kernel(spec, shape), shape), _same)
-    return {"downsample": _downsampled, "inpaint": _inpainted, "mri": _magnetic, "denoise": _noisy}[spec.name](
-        spec, shape, key
-    )
+    builders = {
+        "downsample": _downsampled,
+        "inpaint": _inpainted,
+        "denoise": _noisy,
+        "mri": _magnetic,
+        "tomography": _tomographic,
+        "phase-retrieval": _intensities,
+    }
+    return builders[spec.name](spec, shape, key)
 
 
 def blur_kernel(spec: Spec, shape: tuple[int, ...]) -> Array:
@@ -84,3 +96,32 @@ def _magnetic(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
         return logarithm / logarithm.max()
 
     return Forward(A, A.H, "zero-filled", picture)
+
+
+def _tomographic(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
+    """Parallel beams from equispaced angles over half a turn; the longer side of the image has length one."""
+    angles = jnp.linspace(0, jnp.pi, int(spec.number), endpoint=False)
+    A = parallel_beam(angles, shape, math.ceil(math.hypot(*shape[:2])), pixel_size=1 / max(shape[:2]))
+
+    def start(y: Array) -> Array:
+        return filtered_back_projection(A, y, "hann")
+
+    return Forward(A, start, "filtered back-projection", lambda y: y / jnp.max(jnp.abs(y)))
+
+
+def _intensities(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
+    """Intensities of coded diffraction patterns of a real image; the sign, which they do not show, makes the mean positive."""
+    mask_key, start_key = jax.random.split(key)
+    B = coded_diffraction(mask_key, int(spec.number), shape, pattern="phase") @ as_complex(shape)
+    A = PhaseRetrieval(B)
+
+    def start(y: Array) -> Array:
+        x = spectral_start(start_key, Likelihood(A, Gaussian(1.0), y))
+        return x * jnp.sign(x.mean())
+
+    def picture(y: Array) -> Array:
+        """The first two patterns side by side, with their zero frequency in the centre."""
+        logarithm = jnp.log1p(jnp.fft.fftshift(jnp.abs(y[:2]), axes=(1, 2)))
+        return jnp.concatenate(list(logarithm / logarithm.max()), axis=1)
+
+    return Forward(A, start, "spectral start", picture)

@@ -24,13 +24,15 @@ OPERATORS = {
     "inpaint": Number(0.5, 0.001, 0.999),
     "denoise": Number(None),
     "mri": Number(3, 1, 20),
+    "tomography": Number(60, 2, 10_000),
+    "phase-retrieval": Number(4, 2, 100),
 }
-SIMULATED = ("inpaint", "mri")
-"""Operators with a random part, which only a simulated measurement knows."""
+SIMULATED = ("inpaint", "mri", "tomography", "phase-retrieval")
+"""Operators whose measurement is no image, or depends on random numbers: not for ``--measured``."""
 NOISES = {"gaussian": Number(0.02, 1e-4, 10)}
 PRIORS = {"tv": Number(None, 1e-3, 1e5)}
 METHODS = ("skrock", "myula")
-_WHOLE = ("uniform", "downsample")
+_WHOLE = ("uniform", "downsample", "tomography", "phase-retrieval")
 _BARE = ("denoise",)
 
 
@@ -93,6 +95,16 @@ def parse_spec(text: str, known: Mapping[str, Number], option: str) -> Spec:
     if not least <= value <= most:  # refuses NaN too
         raise OptionError(f"{option}: expected a number from {least:g} to {most:g} after {name}:, got {number}")
     return Spec(name, value)
+
+
+def default_size(operator: Spec) -> int:
+    """Longest side in pixels to which a clean photograph is shrunk."""
+    return 128 if operator.name in ("tomography", "phase-retrieval") else 256  # they take long
+
+
+def default_noise(operator: Spec) -> Spec:
+    """Noise that is added where the user names none."""
+    return Spec("gaussian", 0.005 if operator.name == "tomography" else NOISES["gaussian"].default)
 
 
 def check_operator(spec: Spec, measured: bool) -> None:

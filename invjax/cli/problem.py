@@ -18,9 +18,8 @@ from ..data import load_image, photograph
 from ..likelihoods import Gaussian, InverseProblem, Likelihood, noise_level
 from ..operators import Blur, Identity, LinearOperator, downsampling
 from .forward import blur_kernel, forward_model
-from .options import NOISES, OptionError, RestoreOptions
+from .options import NOISES, OptionError, RestoreOptions, default_size
 
-_DEFAULT_SIZE = 256
 _SMALLEST = 16
 _FEW, _MANY = 4_000_000, 100_000_000  # values restored: at most without --size, and at most
 _BYTES = 400  # memory per value: some thirty float32 images in each of two chains, and the solver
@@ -55,14 +54,14 @@ def build(options: RestoreOptions, key: Array) -> Problem:
 
 def _read(options: RestoreOptions) -> Array:
     if options.photo is None:
-        return _fit(photograph("camera"), options.size or _DEFAULT_SIZE)
+        return _fit(photograph("camera"), options.size or default_size(options.operator))
     with warnings.catch_warnings(), _silent("tifffile"):
         warnings.simplefilter("ignore")  # of Pillow, about harmless oddities of the file
         try:
             image = load_image(options.photo)
         except ValueError as error:
             raise OptionError(str(error).partition("; normalise=")[0]) from None
-    size = options.size or (None if options.measured else _DEFAULT_SIZE)
+    size = options.size or (None if options.measured else default_size(options.operator))
     return image if size is None else _fit(image, size)
 
 

@@ -60,20 +60,22 @@ def run(options: RestoreOptions) -> dict[str, Any]:
 def _restore(options: RestoreOptions, console: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     problem_key, sure_key, pilot_key, chain_key = jax.random.split(jax.random.key(options.seed), 4)
     p = problem.build(options, problem_key)
+    lipschitz = estimate.lipschitz_constant(p.likelihood, p.start)
     with _progress(console) as bars:
         with _stage(bars, "weight by SURE"):
-            choice, lam = _weight(options, sure_key, p)
+            choice, lam = _weight(options, sure_key, p, lipschitz)
         with _stage(bars, "MAP estimate"):
-            solution = jax.block_until_ready(estimate.map_estimate(p.likelihood, p.start, lam))
+            solution = jax.block_until_ready(estimate.map_estimate(p.likelihood, p.start, lipschitz, lam))
         pilot = None
         if options.prior.value is None:
             with _stage(bars, "posterior weight"):
-                pilot = estimate.choose_posterior_weight(pilot_key, p.likelihood, solution.position, lam)
+                pilot = estimate.choose_posterior_weight(pilot_key, p.likelihood, solution.position, lipschitz, lam)
         with _stage(bars, "posterior chains") as on_progress:
             post = estimate.posterior(
                 jax.random.split(chain_key, options.num_chains),
                 p.likelihood,
                 solution.position,
+                lipschitz,
                 pilot.chosen if pilot else lam,
                 options.method,
                 options.num_samples,
@@ -100,11 +102,11 @@ def _restore(options: RestoreOptions, console: Any) -> tuple[dict[str, Any], dic
     return images, report
 
 
-def _weight(options: RestoreOptions, key: Any, p: Any) -> tuple[Any, float]:
+def _weight(options: RestoreOptions, key: Any, p: Any, lipschitz: Any) -> tuple[Any, float]:
     if options.prior.value is not None:
         return None, options.prior.value
     mesh = estimate.cpu_mesh(len(estimate.WEIGHTS))
-    choice = estimate.choose_weight(key, p.likelihood, p.start, p.truth, p.window, mesh)
+    choice = estimate.choose_weight(key, p.likelihood, p.start, lipschitz, p.truth, p.window, mesh)
     return choice, choice.chosen
 
 
