@@ -196,7 +196,7 @@ def test_memory_of_ptychography_does_not_hold_all_windows():
     A = ops.Ptychography(ops.gaussian_probe((32, 32), 8.0), corners, (128, 128, 1), block=8)
     assert len(corners) == 400
     x = jnp.ones((128, 128, 1), complex)
-    y = jax.ShapeDtypeStruct((400, 32, 32, 1), jnp.complex128)
+    y = jnp.ones((400, 32, 32, 1), complex)
     programs = (lambda A, x: A.illumination, x, 0.25), (lambda A, x: A(x), x, 0.25), (lambda A, y: A.H(y), y, 1.25)
     for program, given, share in programs:
         memory = eqx.filter_jit(program).lower(A, given).compile().compiled.memory_analysis()
