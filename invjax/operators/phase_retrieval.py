@@ -21,15 +21,15 @@ Pattern = Literal["octanary", "phase"]
 class PhaseRetrieval(Operator):
     """``A(x) = |B x|^2`` for any linear ``B``; blind to a global phase, ``A(e^{i phi} x) = A(x)``.
 
-    The derivative is ``h -> 2 Re(conj(B x) B h)``, its adjoint ``v -> 2 B^H (v B x)``. Usual choices of ``B``: a complex
-    ``GaussianSensing``, ``structured_random``, ``coded_diffraction``, ``Ptychography``, ``FourierTransform`` after ``pad``.
-    Raises ``ValueError`` unless ``B`` is linear.
+    With a linear ``L``, ``A @ L`` is ``PhaseRetrieval(B @ L)``. The derivative is ``h -> 2 Re(conj(B x) B h)``, its adjoint
+    ``v -> 2 B^H (v B x)``. Usual choices of ``B``: a complex ``GaussianSensing``, ``structured_random``, ``coded_diffraction``,
+    ``Ptychography``, ``FourierTransform`` after ``pad``. Raises ``ValueError`` unless ``B`` is linear.
     """
 
     operator: LinearOperator
 
     def __check_init__(self):
-        if isinstance(self.operator, Operator) and not isinstance(self.operator, LinearOperator):
+        if not isinstance(self.operator, LinearOperator):
             raise ValueError(f"operator: expected a LinearOperator, got {type(self.operator).__name__}")
 
     @property
@@ -42,6 +42,9 @@ class PhaseRetrieval(Operator):
 
     def apply(self, x):
         return jax.tree.map(_intensity, self.operator.apply(x))
+
+    def __matmul__(self, other):
+        return PhaseRetrieval(self.operator @ other) if isinstance(other, LinearOperator) else super().__matmul__(other)
 
     def vjp(self, x):
         u = self.operator.apply(x)

@@ -124,10 +124,11 @@ def angular_spectrum(
         reach_y, reach_x = (2 * jnp.abs(distance) / (n * d) for n, d in zip(shape, pixel_size, strict=False))
         kept = (reach_y * jnp.abs(sy) <= room) & (reach_x * jnp.abs(sx) <= room)
         return FourierFilter(phase, shape, kept.astype(phase.dtype))
-    if not isinstance(square, jax.core.Tracer) and bool(jnp.all(inside)):
+    evanescent = square > 1
+    if not isinstance(square, jax.core.Tracer) and not bool(jnp.any(evanescent)):
         return FourierFilter(phase, shape)
-    decay = jnp.sqrt(jnp.where(inside, 1, square - 1))
-    return FourierFilter(phase, shape, jnp.where(inside, 1, jnp.exp(-jnp.abs(path) * decay)))
+    decay = jnp.where(evanescent, jnp.sqrt(jnp.where(evanescent, square - 1, 1)), 0)
+    return FourierFilter(phase, shape, jnp.exp(-jnp.abs(path) * decay))
 
 
 def fresnel(shape: tuple[int, int, int], wavelength: Any, distance: Any, pixel_size: Any) -> FourierFilter:

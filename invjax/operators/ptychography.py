@@ -47,7 +47,8 @@ class Ptychography(LinearOperator):
         *,
         block: int = 32,
     ):
-        probe, self.shifts = jnp.asarray(probe), jnp.asarray(shifts)
+        probe, shifts = jnp.asarray(probe), jnp.asarray(shifts)
+        self.shifts = shifts if jnp.issubdtype(shifts.dtype, jnp.inexact) else shifts.astype(jnp.int32)
         self.probe = probe.astype(jnp.float32) if probe.dtype.kind in "biu" else probe
         self.in_structure = structure(shape, complex=True)
         window = self._check(shape, probe.shape)

@@ -142,5 +142,5 @@ def project(constraint: Any, x: PyTree) -> PyTree:
 def require_phase_retrieval(likelihood: Any) -> None:
     """Raise ``ValueError`` unless the forward model is ``|B x|^2``."""
     operator = getattr(likelihood, "operator", None)
-    if isinstance(operator, eqx.Module) and not isinstance(operator, PhaseRetrieval):
+    if not isinstance(operator, PhaseRetrieval):
         raise ValueError(f"likelihood: expected a PhaseRetrieval operator, got {type(operator).__name__}")

@@ -146,6 +146,7 @@ def test_refuses_another_input(name):
 
 ERRORS = {
     "operator: expected a LinearOperator, got Haze": lambda: ops.PhaseRetrieval(ops.Haze((2, 2, 1))),
+    "operator: expected a LinearOperator, got function": lambda: ops.PhaseRetrieval(lambda x: x),
     "A @ B: expected B to give": lambda: ops.Identity((2, 3, 1)) @ ops.Haze((2, 2, 1)),
     "masks: expected masks that broadcast to (K, 4, 3, 1), got shape (4, 3, 1)": lambda: ops.CodedDiffraction(
         np.ones((4, 3, 1)), (4, 3, 1)

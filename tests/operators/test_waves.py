@@ -194,6 +194,18 @@ def test_derivative_in_the_lengths_and_a_sweep_over_distances(make):
     np.testing.assert_allclose(many[1], call(make(shape, 1.0, 30.0, 2.1), "__call__", x), atol=1e-10)
 
 
+@pytest.mark.parametrize("band_limit", [True, False])
+def test_derivatives_are_finite_where_waves_become_evanescent(band_limit):
+    """Pixels of half a wavelength: the highest frequency has s = 1 exactly."""
+    x = complex_normal(np.random.default_rng(3), (8, 6, 1))
+
+    def value(lengths):
+        return jnp.sum(ops.angular_spectrum((8, 6, 1), *lengths, band_limit=band_limit)(x).real)
+
+    for distance in (0.0, 1.5):
+        assert jnp.all(jnp.isfinite(jax.jit(jax.grad(value))(jnp.array([1.0, distance, 0.5]))))
+
+
 def test_a_lens_focuses_in_float32():
     """A lens of focal length f, then the distance f: the Airy peak is area / (wavelength f), to float32 at phases of 100."""
     shape, pixel, wavelength, focus = (128, 128, 1), 10e-6, 500e-9, 0.05
