@@ -238,7 +238,9 @@ def _taps(sizes: tuple[int, ...], geometry: Geometry, oversample: int) -> tuple[
     across = along = 1.0  # half-widths of the hat in pixels, at the origin and across or along the axis of rotation
     if geometry[2] is not None:
         source, detector = (float(np.asarray(value)) for value in geometry[2:])
-        radius = float(pixel_size) * (float(np.hypot(sizes[-2], sizes[-1])) / 2 + 1)  # one pixel more: as far as a hat reaches
+        radius = float(pixel_size) * (
+            float(np.hypot(sizes[-2], sizes[-1])) / 2 + 1
+        )  # one pixel more: as far as a hat reaches
         require(source, "source_distance", at_least=radius * (1 + 1e-6))
         turns, nearness = np.linspace(0, np.pi, 181), radius / source
         distance = 1 - nearness * np.cos(turns)
