@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
-PEERS = ("deepinv", "scico", "pyproximal", "torch")
+PEERS = ("astra", "deepinv", "pyproximal", "scico", "skimage", "torch")
 
 
 def parser(description: str) -> argparse.ArgumentParser:

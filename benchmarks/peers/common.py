@@ -129,3 +129,23 @@ def quality(x: np.ndarray, problem: dict[str, np.ndarray]) -> dict:
     """Relative gap and PSNR of an image."""
     minimum = float(problem["minimum"])
     return {"gap": objective(x, problem) / minimum - 1, "psnr": psnr(x, problem["clean"])}
+
+
+def relative_error(y: np.ndarray, exact: np.ndarray) -> float:
+    """Relative L2 error in float64."""
+    return float(np.linalg.norm(np.asarray(y, np.float64) - exact) / np.linalg.norm(exact))
+
+
+def mismatch(
+    forward: Callable[[np.ndarray], np.ndarray],
+    adjoint: Callable[[np.ndarray], np.ndarray],
+    us: np.ndarray,
+    vs: np.ndarray,
+) -> float:
+    """Root mean square of ``<A u, v> - <u, B v>`` over that of ``<A u, v>``, in float64, over pairs."""
+    pairs = [
+        (np.vdot(np.asarray(forward(u), np.float64), v), np.vdot(u, np.asarray(adjoint(v), np.float64)))
+        for u, v in zip(us, vs, strict=True)
+    ]
+    left, right = np.array(pairs).T
+    return float(np.sqrt(np.mean((left - right) ** 2) / np.mean(left**2)))
