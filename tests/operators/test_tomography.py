@@ -89,7 +89,7 @@ def hat(t):
 @pytest.mark.parametrize("name", ["parallel", "fan", "cone"])
 def test_the_matrix_is_that_of_joseph(name):
     """Every entry, from the definition: step length times the hat of the distance from the crossing of the pixel's line."""
-    shape = (3, 4, 5) if name == "cone" else (4, 5)
+    shape = (2, 4, 5) if name == "cone" else (4, 5)
     counts, angles = ((4, 6) if name == "cone" else (7,)), 2 * half_turn(3) + 0.3
     make = {"parallel": ops.parallel_beam, "fan": ops.fan_beam, "cone": ops.cone_beam}[name]
     geometry = {} if name == "parallel" else DISTANCES
@@ -173,17 +173,20 @@ BEAMS = {
     "parallel, whole turn": lambda s: ops.parallel_beam(
         2 * half_turn(180), s, 90, detector_spacing=0.35, pixel_size=0.5
     ),
-    "fan": lambda s: ops.fan_beam(2 * half_turn(180), s, 84, **FAR),
+    "fan": lambda s: ops.fan_beam(2 * half_turn(180), s, 84, source_distance=45.0, detector_distance=20.0),
     "complex": lambda s: ops.parallel_beam(half_turn(180), s, 64, complex=True),
 }
 
 
 @pytest.mark.parametrize("name", BEAMS)
 def test_filtered_back_projection(name):
-    """Within the error of linear interpolation, ``1 / (8 sigma^2)`` both to and fro: 1 % (more than 45 dB)."""
+    """Within the error of linear interpolation, ``1 / (8 sigma^2)`` to and fro: 1 % (over 45 dB) in the inscribed disc."""
     A = BEAMS[name]((48, 48, 1))
-    x = gaussian((48, 48), np.array([4.0, -3.0])) * (1 + 2j if name == "complex" else 1)
-    assert relative_error(ops.filtered_back_projection(A, call(A, "__call__", x)), x) <= 1 / (4 * SIGMA**2)
+    x = gaussian((48, 48), np.array([10.0, -8.0])) * (1 + 2j if name == "complex" else 1)
+    seen = np.linalg.norm(centres((48, 48)), axis=-1)[..., None] < 24
+    assert relative_error(seen * ops.filtered_back_projection(A, call(A, "__call__", x)), seen * x) <= 1 / (
+        4 * SIGMA**2
+    )
 
 
 WINDOWS = {"shepp-logan": 1 / 12, "cosine": 1 / 4, "hann": 1 / 2, "hamming": 0.46}
