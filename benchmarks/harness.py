@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
-PEERS = ("deepinv", "scico", "pyproximal", "torch", "finufft", "sigpy")
+PEERS = ("astra", "deepinv", "finufft", "pyproximal", "scico", "sigpy", "skimage", "torch")
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from harness import Peer, Stopwatch, against, emit, interleave, parser, peer_pythons, record, without
-from peers.common import relative_error
+from peers.common import direct_sum_error
 
 from invjax.operators import NUFFT, radial_trajectory
 
@@ -70,7 +70,7 @@ def lines_of(size: int, spokes: int, pythons: dict[str, str], quick: bool, repea
     interleave({f"{t} {name}": w for (t, name), w in watches.items()}, peers.values(), repeats)
     lines = []
     for (tolerance, name), watch in watches.items():
-        error = relative_error(np.asarray(watch.result), given, name)
+        error = direct_sum_error(np.asarray(watch.result), given, name)
         sizes = {"image": [size, size], "points": len(given["points"]), "tolerance": tolerance}
         line = record(f"nufft/{size}/{tolerance:g}/{name}", sizes, watch.times(), error, "relative error")
         peer = peers[tolerance]

@@ -177,14 +177,14 @@ OPERATORS = {
     "ptychography": lambda r: ptychography(r, channels=2),
     "ptychography_subpixel": lambda r: ptychography(r, r.uniform(0, 3, (2, 2))),
     "parallel_beam": lambda r: ops.parallel_beam(turns(r, 4), (6, 6, 1), 7),
-    "parallel_beam_wide": lambda r: ops.parallel_beam(turns(r, 3), (4, 7, 2), 9, detector_spacing=0.7, pixel_size=0.9),
-    "parallel_beam_tall": lambda r: ops.parallel_beam(turns(r, 3), (7, 4, 1), 4, detector_spacing=1.9, oversample=3),
-    "parallel_beam_limited": lambda r: ops.parallel_beam(turns(r, 4) / 3, (5, 5, 1), 6),
-    "parallel_beam_complex": lambda r: ops.parallel_beam(turns(r, 3), (5, 4, 1), 6, complex=True),
+    "parallel_beam_wide": lambda r: ops.parallel_beam(
+        turns(r, 3), (4, 7, 2), 5, detector_spacing=1.5, pixel_size=0.9, oversample=2
+    ),
+    "parallel_beam_limited": lambda r: ops.parallel_beam(turns(r, 3) / 3, (5, 4, 1), 6, complex=True),
     "parallel_beam_3d": lambda r: ops.parallel_beam(turns(r, 3), (3, 4, 5, 1), (4, 6), detector_spacing=(0.8, 1.1)),
-    "fan_beam": lambda r: ops.fan_beam(2 * turns(r, 4), (6, 5, 1), 8, source_distance=9.0, detector_distance=4.0),
+    "fan_beam": lambda r: ops.fan_beam(2 * turns(r, 4), (6, 5, 1), 8, source_distance=20.0, detector_distance=4.0),
     "cone_beam": lambda r: ops.cone_beam(
-        2 * turns(r, 3), (3, 4, 5, 1), (4, 6), source_distance=8.0, detector_distance=3.0
+        2 * turns(r, 3), (3, 4, 5, 1), (4, 6), source_distance=20.0, detector_distance=3.0
     ),
     "adjoint": lambda r: ops.Blur(kernel(r), IMAGE, "valid").H,
     "transpose": lambda r: ops.Matrix(matrix(r)).T,

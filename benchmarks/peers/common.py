@@ -131,7 +131,7 @@ def quality(x: np.ndarray, problem: dict[str, np.ndarray]) -> dict:
     return {"gap": objective(x, problem) / minimum - 1, "psnr": psnr(x, problem["clean"])}
 
 
-def relative_error(result: np.ndarray, problem: dict[str, np.ndarray], case: str) -> float:
+def direct_sum_error(result: np.ndarray, problem: dict[str, np.ndarray], case: str) -> float:
     """Error of a non-uniform FFT ("forward": samples, else an image) where the direct sum ``problem[case]`` is known."""
     shape = problem["samples"].shape if case == "forward" else problem["image"].shape
     where = problem["at_points"] if case == "forward" else tuple(problem["pixels"].T)
@@ -152,3 +152,23 @@ def sense_quality(x: np.ndarray, problem: dict[str, np.ndarray]) -> dict:
     rest = back(forward) + float(problem["lam"]) * x - back(y)
     error = np.linalg.norm(x - problem["clean"]) / np.linalg.norm(problem["clean"])
     return {"residual": float(np.linalg.norm(rest) / np.linalg.norm(back(y))), "image_error": float(error)}
+
+
+def relative_error(y: np.ndarray, exact: np.ndarray) -> float:
+    """Relative L2 error in float64."""
+    return float(np.linalg.norm(np.asarray(y, np.float64) - exact) / np.linalg.norm(exact))
+
+
+def mismatch(
+    forward: Callable[[np.ndarray], np.ndarray],
+    adjoint: Callable[[np.ndarray], np.ndarray],
+    us: np.ndarray,
+    vs: np.ndarray,
+) -> float:
+    """Root mean square of ``<A u, v> - <u, B v>`` over that of ``<A u, v>``, in float64, over pairs."""
+    pairs = [
+        (np.vdot(np.asarray(forward(u), np.float64), v), np.vdot(u, np.asarray(adjoint(v), np.float64)))
+        for u, v in zip(us, vs, strict=True)
+    ]
+    left, right = np.array(pairs).T
+    return float(np.sqrt(np.mean((left - right) ** 2) / np.mean(left**2)))

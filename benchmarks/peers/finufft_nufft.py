@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 
 import numpy as np
-from common import Variant, arguments, relative_error, serve
+from common import Variant, arguments, direct_sum_error, serve
 
 args, problem = arguments()
 
@@ -29,7 +29,7 @@ def variants(threads: int) -> dict[str, Variant]:
     }
     label = f"{threads} thread{'s' * (threads > 1)}"
     return {
-        f"{name}, {label}": Variant(run, lambda x, n=name: {"error": relative_error(x, problem, n)})
+        f"{name}, {label}": Variant(run, lambda x, n=name: {"error": direct_sum_error(x, problem, n)})
         for name, run in runs.items()
     }
 

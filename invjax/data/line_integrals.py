@@ -19,6 +19,7 @@ def ellipsoid_line_integrals(ellipsoids: Any, points: Array, directions: Array) 
     ``(..., 2 or 3)``, as ``XRayTransform.rays`` gives them. Memory: a few times the result, whatever the number of
     ellipsoids. Raises ``ValueError`` for other shapes.
     """
+    points, directions = jnp.asarray(points), jnp.asarray(directions)
     ellipsoids = jnp.asarray(ellipsoids, points.dtype)
     if ellipsoids.ndim != 2 or ellipsoids.shape[1] != 8:
         raise ValueError(f"ellipsoids: expected shape (n, 8), got {ellipsoids.shape}")
@@ -41,6 +42,7 @@ def shepp_logan_line_integrals(points: Array, directions: Array) -> Array:
 
     An image of ``size`` pixels has ``pixel_size=2 / size`` there. See ``ellipsoid_line_integrals``.
     """
+    points = jnp.asarray(points)
     table = jnp.asarray(_SHEPP_LOGAN, points.dtype)
     height = jnp.zeros((len(table), 1), points.dtype)
     return ellipsoid_line_integrals(jnp.concatenate([table[:, :6], height, table[:, 6:]], 1), points, directions) / 10

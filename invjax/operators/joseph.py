@@ -15,6 +15,7 @@ parallel rays. The coordinates are equally spaced and centred: those of a detect
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,6 +96,7 @@ def take(table: Array, index: Array) -> Array:
     return table.at[index].get(mode="promise_in_bounds")
 
 
+@functools.partial(jax.jit, static_argnames="num")
 def project(x: Array, angles: Array, spacing: Array, divergence: Array, num: int) -> Array:
     """Integrals ``(angles, num, C)`` of a real image ``(H, W, C)``. Memory: the image, the result, and numbers per ray."""
     height, width, channels = x.shape
@@ -134,6 +136,7 @@ def first_tap(position: Array, taps: int, num: int) -> Array:
     return jnp.clip(jnp.floor(position - taps / 2) + 1, -taps, num)
 
 
+@functools.partial(jax.jit, static_argnames=("sizes", "taps"))
 def back_project(y: Array, angles: Array, spacing: Array, divergence: Array, sizes: Sequence[int], taps: int) -> Array:
     """Transpose of ``project``: an image ``(H, W, C)`` of ``(angles, num, C)``; no pixel is met by more than ``taps`` rays."""
     num, centre = y.shape[1], (y.shape[1] - 1) / 2

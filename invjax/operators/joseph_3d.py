@@ -8,6 +8,7 @@ weights along the axis are a small matrix, and the rest is ``joseph`` with heigh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -30,6 +31,7 @@ from .joseph import (
 )
 
 
+@functools.partial(jax.jit, static_argnames="counts")
 def project(x: Array, angles: Array, spacing: Array, divergence: Array, counts: Sequence[int]) -> Array:
     """Integrals ``(angles, rows, columns, C)`` of a real volume ``(D, H, W, C)``; ``spacing`` and ``counts`` of rows, columns."""
     depth, *sizes, channels = x.shape
@@ -95,6 +97,7 @@ def lengths(height: Array, coordinate: Array, main: Array, divergence: Array) ->
     return jnp.sqrt(1 + squares * divergence**2)[None] / jnp.abs(main)[:, None]
 
 
+@functools.partial(jax.jit, static_argnames=("sizes", "taps"))
 def back_project(
     y: Array,
     angles: Array,
