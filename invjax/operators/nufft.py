@@ -45,11 +45,13 @@ class NUFFT(LinearOperator):
         complex: bool = True,
         eps: float | None = None,
     ):
-        self.points, self.weights = real(points), real(weights)
+        points = jnp.asarray(real(points))
+        self.points = points.astype(jnp.result_type(float)) if points.dtype.kind in "biu" else points
+        self.weights = real(weights)
         self.in_structure = structure(shape, complex)
         self.eps = eps
-        if jnp.ndim(self.points) != 2 or self.points.shape[1] not in (2, 3):
-            raise ValueError(f"points: expected a shape (M, 2) or (M, 3), got {jnp.shape(self.points)}")
+        if points.ndim != 2 or points.shape[1] not in (2, 3) or not points.size:
+            raise ValueError(f"points: expected a shape (M, 2) or (M, 3) with M > 0, got {points.shape}")
         if len(shape) < self.points.shape[1] + 1:
             raise ValueError(f"shape: expected {self.points.shape[1]} spatial axes and channels, got {shape}")
         require(self.weights, "weights", shape=self.points.shape[:1])
