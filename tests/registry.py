@@ -145,7 +145,9 @@ OPERATORS = {
     "toeplitz": lambda r: ops.Toeplitz(
         0.1 * maps(r, 2, (6, 10))[0] + np.outer(np.arange(6) == 3, np.arange(10) == 5), (3, 5, 2)
     ),
-    "mri_non_cartesian": lambda r: ops.non_cartesian_mri(points(r), (6, 5, 1), maps(r, 2, (6, 5, 1))),
+    "mri_non_cartesian": lambda r: ops.non_cartesian_mri(
+        points(r), (6, 5, 1), maps(r, 2, (6, 5, 1)), r.uniform(0.5, 1, 120)
+    ),
     "radio_interferometry": lambda r: ops.radio_interferometry(
         points(r) / 2e-3, (6, 5, 1), 1e-3 / np.pi, r.uniform(size=120)
     ),

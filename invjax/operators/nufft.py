@@ -45,11 +45,13 @@ class NUFFT(LinearOperator):
         complex: bool = True,
         eps: float | None = None,
     ):
-        self.points, self.weights = real(points), real(weights)
+        points = jnp.asarray(real(points))
+        self.points = points.astype(jnp.result_type(float)) if points.dtype.kind in "biu" else points
+        self.weights = real(weights)
         self.in_structure = structure(shape, complex)
         self.eps = eps
-        if jnp.ndim(self.points) != 2 or self.points.shape[1] not in (2, 3):
-            raise ValueError(f"points: expected a shape (M, 2) or (M, 3), got {jnp.shape(self.points)}")
+        if points.ndim != 2 or points.shape[1] not in (2, 3) or not points.size:
+            raise ValueError(f"points: expected a shape (M, 2) or (M, 3) with M > 0, got {points.shape}")
         if len(shape) < self.points.shape[1] + 1:
             raise ValueError(f"shape: expected {self.points.shape[1]} spatial axes and channels, got {shape}")
         require(self.weights, "weights", shape=self.points.shape[:1])
@@ -67,10 +69,10 @@ class NUFFT(LinearOperator):
         return shape[: -1 - d], shape[-1 - d : -1], shape[-1]
 
     def _factors(self, x: Array) -> Array:
-        """``w_m N^(-1/2)`` as a column, or a scalar, at the dtype of the complex ``x``."""
-        scale = float(np.prod(self._split[1])) ** -0.5
-        weights = jnp.ones(()) if self.weights is None else self.weights[:, None]
-        return (scale * at_precision_of(x, weights)).astype(x.dtype)
+        """``w_m N^(-1/2)`` at the dtype of the complex ``x``, shaped to broadcast to the samples; a scalar without weights."""
+        before, grid, _ = self._split
+        weights = jnp.ones(()) if self.weights is None else self.weights.reshape(*(1,) * len(before), -1, 1)
+        return (float(np.prod(grid)) ** -0.5 * at_precision_of(x, weights)).astype(x.dtype)
 
     def apply(self, x):
         before, grid, channels = self._split
@@ -92,9 +94,9 @@ class NUFFT(LinearOperator):
         grid = self._split[1]
         precision = np.promote_types(jnp.finfo(self.points.dtype).dtype, default_precision())
         like = jnp.zeros((), complex_dtype(precision))
-        factors = jnp.broadcast_to(jnp.abs(self._factors(like)) ** 2, (self.points.shape[0], 1))
+        factors = jnp.broadcast_to(jnp.abs(self._factors(like).ravel()) ** 2, self.points.shape[:1])
         points = at_precision_of(like, self.points)
-        kernel = spread(points, factors[:, 0].astype(like.dtype)[None], tuple(2 * n for n in grid), self.eps)[0]
+        kernel = spread(points, factors.astype(like.dtype)[None], tuple(2 * n for n in grid), self.eps)[0]
         return Toeplitz(kernel, self.in_structure.shape, complex=is_complex(self.in_structure))
 
 
@@ -126,7 +128,8 @@ class Toeplitz(LinearOperator):
         axes = range(x.ndim - 1 - d, x.ndim - 1)
         grid = [x.shape[a] for a in axes]
         coefficients = jnp.fft.fftn(x, s=[2 * n for n in grid], axes=axes)
-        product = at_precision_of(x, self.transfer)[..., None].astype(coefficients.dtype) * coefficients
+        transfer = self.transfer.reshape(*(1,) * axes[0], *self.transfer.shape, 1)
+        product = at_precision_of(x, transfer).astype(coefficients.dtype) * coefficients
         y = jnp.fft.ifftn(product, axes=axes)[(..., *(slice(n) for n in grid), slice(None))]
         return y if is_complex(self.in_structure) else y.real
 

@@ -231,6 +231,8 @@ def test_wrong_input_is_refused():
     shape = (6, 5, 1)
     with pytest.raises(ValueError, match=r"points: expected a shape \(M, 2\) or \(M, 3\)"):
         ops.NUFFT(np.zeros((4, 1)), shape)
+    with pytest.raises(ValueError, match="with M > 0"):
+        ops.NUFFT(np.zeros((0, 2)), shape)
     with pytest.raises(ValueError, match="shape: expected 3 spatial axes"):
         ops.NUFFT(np.zeros((4, 3)), shape)
     with pytest.raises(ValueError, match="weights: expected shape"):
@@ -259,5 +261,5 @@ except ImportError as error:
 
 
 def test_points_are_leaves():
-    A = ops.NUFFT(np.zeros((4, 2)), (6, 5, 1), np.ones(4))
+    A = ops.NUFFT(np.zeros((4, 2), int), (6, 5, 1), np.ones(4))
     assert len(jax.tree.leaves(eqx.filter(A, eqx.is_inexact_array))) == 2
