@@ -42,7 +42,7 @@ def tile_stride(size: int, tiles: int, overlap: int) -> int:
     stride = -(-(size - overlap) // tiles) if tiles > 0 else 0
     if overlap < 0 or stride < max(overlap, 1) or (tiles - 1) * stride >= size:
         raise ValueError(
-            f"tiles: expected tiles of a size above 0 and twice the overlap on {size} pixels, got {tiles} with overlap {overlap}"
+            f"tiles: expected tiles at least twice the overlap wide on {size} pixels, got {tiles} with overlap {overlap}"
         )
     return stride
 
@@ -85,6 +85,8 @@ class TiledBlur(LinearOperator):
         kernels = kernels if kernels.ndim == 2 * dims + 1 else kernels[..., None]
         self.in_structure, self.boundary = structure(shape, complex), boundary
         self.overlap = (overlap,) * dims if isinstance(overlap, int) else tuple(overlap)
+        if len(self.overlap) != dims:
+            raise ValueError(f"overlap: expected an integer or {dims} of them, got {overlap}")
         self.tiles, self.kernel_shape = kernels.shape[:dims], kernels.shape[dims:-1]
         if kernels.shape[-1] not in (1, shape[-1]):
             raise ValueError(f"kernels: expected 1 or {shape[-1]} channels, got {kernels.shape[-1]}")

@@ -175,7 +175,12 @@ ERRORS = {
     "kernels: expected 1 or 2 channels, got 3": lambda: ops.TiledBlur(np.ones((2, 2, 3, 3, 3)), (8, 6, 2), 1),
     "kernels: expected at most the image size": lambda: ops.TiledBlur(np.ones((1, 1, 9, 3)), (8, 6, 2), 1),
     "kernels: expected real kernels": lambda: ops.TiledBlur(1j * np.ones((1, 1, 3, 3)), (8, 6, 2), 1),
-    "tiles: expected tiles of a size": lambda: ops.TiledBlur(np.ones((4, 1, 3, 3)), (8, 6, 2), 3),
+    "overlap: expected an integer or 2 of them, got (1,)": lambda: ops.TiledBlur(
+        np.ones((2, 2, 3, 3)), (8, 6, 2), (1,)
+    ),
+    "tiles: expected tiles at least twice the overlap wide on 8 pixels, got 4 with overlap 3": lambda: ops.TiledBlur(
+        np.ones((4, 1, 3, 3)), (8, 6, 2), 3
+    ),
     "got 7 with overlap 0": lambda: ops.partition_windows(10, 7, 0),
 }
 
