@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,9 +75,7 @@ class Kronecker(LinearOperator):
         """By the eigenvectors of the Gram matrices of the factors; differentiable where eigenvalues coincide, too."""
         step_size = jnp.asarray(step_size, rhs.real.dtype)
         eigenvalues, vectors = zip(*(_eigen(op, rhs) for op in self.operators), strict=True)
-        values = jnp.ones((), rhs.real.dtype)
-        for v in eigenvalues:
-            values = values[..., None] * v
+        values = functools.reduce(jnp.multiply.outer, eigenvalues)
         values = values.reshape(*values.shape, *(1,) * (rhs.ndim - values.ndim))
 
         def solve(b: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
@@ -77,8 +78,8 @@ class Patches(LinearOperator):
 
     @property
     def gram_spectrum(self):
-        total = jnp.ones(())
+        seen = []
         for n, count in zip(self.in_structure.shape[:-1], self.counts, strict=True):
-            seen = (np.arange(count)[:, None] * self.stride + np.arange(self.size)) % n
-            total = total[..., None] * jnp.asarray(np.bincount(seen.ravel(), minlength=n), float)
-        return Spectrum(total[..., None], Pixel(), Pixel())
+            pixels = (np.arange(count)[:, None] * self.stride + np.arange(self.size)) % n
+            seen.append(jnp.asarray(np.bincount(pixels.ravel(), minlength=n), float))
+        return Spectrum(functools.reduce(jnp.multiply.outer, seen)[..., None], Pixel(), Pixel())

@@ -63,19 +63,17 @@ class CPABDiffeomorphism(Transform):
 def piecewise_affine(corners: Array, points: Array) -> Array:
     """Velocities ``(2, ...)`` at ``points`` ``(2, ...)``, in cells, from those at the corners ``(K + 1, L + 1, 2)``.
 
-    Linear on both triangles of a cell; outside the grid the field of the nearest cell goes on.
+    The sum over corners of hat functions ``max(0, 1 - max(|a|, |b|, |a + b|))`` of the distances ``a`` and ``b``: affine on
+    triangles with the diagonal from (0, 1) to (1, 0), and on CPU several times as fast as gathers of the corners of each
+    point's triangle. Outside the grid: the velocity at the nearest point of its border.
     """
-    i, j = (jnp.clip(jnp.floor(p).astype(jnp.int32), 0, n - 2) for p, n in zip(points, corners.shape, strict=False))
-    a, b = (p - k.astype(p.dtype) for p, k in zip(points, (i, j), strict=True))
-    lower = a + b <= 1
-    corner = jnp.where(lower, 0, 1)  # the right angle of the triangle: its offset from the first corner of the cell
-    a, b = jnp.where(lower, a, 1 - a), jnp.where(lower, b, 1 - b)
-
-    def at(down: Array, right: Array) -> Array:
-        return jnp.moveaxis(corners.at[i + down, j + right].get(mode="clip"), -1, 0)
-
-    c = 1 - a - b
-    return c[None] * at(corner, corner) + a[None] * at(1 - corner, corner) + b[None] * at(corner, 1 - corner)
+    sizes = corners.shape[:2]
+    grid = jnp.meshgrid(*(jnp.arange(n, dtype=points.dtype) for n in sizes), indexing="ij")
+    inside = (jnp.clip(p, 0, n - 1) for p, n in zip(points, sizes, strict=True))
+    a, b = (p[..., None] - k.reshape((1,) * p.ndim + (-1,)) for p, k in zip(inside, grid, strict=True))
+    hats = 1 - jnp.maximum(jnp.maximum(jnp.abs(a), jnp.abs(b)), jnp.abs(a + b))
+    velocities = jnp.matmul(jnp.maximum(hats, 0), corners.reshape(-1, 2), precision="highest")
+    return jnp.moveaxis(velocities, -1, 0)
 
 
 def runge_kutta(velocity: Callable[[Array], Array], points: Array, num_steps: int) -> Array:
