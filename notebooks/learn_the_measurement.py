@@ -130,7 +130,7 @@ plots.panel({**pictures, **stripes}, columns=3, truth=held_out[0])
 # %% [markdown]
 # ## A blur that is not known
 #
-# The picture below was blurred by a Gaussian of two unknown widths. Nothing but the blurred picture is given, and the noise level.
+# The picture below was blurred by a Gaussian of two unknown widths. Only the blurred picture and the noise level are given.
 # Stein's unbiased estimate of the risk (SURE) judges a reconstruction without the truth: for the right operator and weight it is
 # small. So both widths and the weight are found by descending it, through the total-variation solver and the operator.
 

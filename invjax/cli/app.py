@@ -71,7 +71,7 @@ def restore(
     operator: Annotated[
         str,
         typer.Option(
-            help="blur:SIGMA, motion-blur:LENGTH, uniform:SIZE, downsample:FACTOR, inpaint:KEPT, denoise, "
+            help="blur:SIGMA, motion-blur:SPREAD, uniform:SIZE, downsample:FACTOR, inpaint:KEPT, denoise, "
             "mri:ACCELERATION, tomography:ANGLES, phase-retrieval:MASKS."
         ),
     ] = "blur:1.6",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..generators import polynomial_mask
+from ..generators import MotionBlur, polynomial_mask
 from ..likelihoods import Gaussian, Likelihood
 from ..operators import (
     Blur,
@@ -45,8 +45,8 @@ class Forward(NamedTuple):
 
 def forward_model(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
     """The operator of ``--operator`` on images of ``shape``; ``key`` draws what is random in it. Blurs are circular."""
-    if spec.name in ("blur", "uniform"):
-        return Forward(Blur(blur_kernel(spec, shape), shape), _same)
+    if spec.name in ("blur", "uniform", "motion-blur"):
+        return Forward(Blur(blur_kernel(spec, shape, key), shape), _same)
     builders = {
         "downsample": _downsampled,
         "inpaint": _inpainted,
@@ -58,13 +58,15 @@ def forward_model(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
     return builders[spec.name](spec, shape, key)
 
 
-def blur_kernel(spec: Spec, shape: tuple[int, ...]) -> Array:
-    """The kernel of "blur" or "uniform"; refused before it is built when it is wider than the image."""
+def blur_kernel(spec: Spec, shape: tuple[int, ...], key: Array) -> Array:
+    """The kernel of a blur; refused before it is built when it is wider than the image. ``key`` draws a path of motion."""
     width = int(spec.number) if spec.name == "uniform" else 2 * math.ceil(4 * spec.number) + 1
     if width > min(shape[:2]):
         raise OptionError(
             f"--operator: {spec} has a kernel of {width} pixels, wider than the image of {shape[0]} x {shape[1]}"
         )
+    if spec.name == "motion-blur":
+        return MotionBlur((width, width), spec.number)(key)
     return uniform_kernel(width) if spec.name == "uniform" else gaussian_kernel(spec.number)
 
 

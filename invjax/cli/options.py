@@ -19,6 +19,7 @@ class Number(NamedTuple):
 
 OPERATORS = {
     "blur": Number(1.6, 0.01, 1000),
+    "motion-blur": Number(3, 0.1, 1000),
     "uniform": Number(9, 1, 1000),
     "downsample": Number(2, 1, 1000),
     "inpaint": Number(0.5, 0.001, 0.999),
@@ -27,7 +28,7 @@ OPERATORS = {
     "tomography": Number(60, 2, 10_000),
     "phase-retrieval": Number(4, 2, 100),
 }
-SIMULATED = ("inpaint", "mri", "tomography", "phase-retrieval")
+SIMULATED = ("motion-blur", "inpaint", "mri", "tomography", "phase-retrieval")
 """Operators whose measurement is no image, or depends on random numbers: not for ``--measured``."""
 NOISES = {"gaussian": Number(0.02, 1e-4, 10)}
 PRIORS = {"tv": Number(None, 1e-3, 1e5)}

@@ -49,7 +49,7 @@ def build(options: RestoreOptions, key: Array) -> Problem:
             f"image: expected sides of at least {_SMALLEST} pixels, got {image.shape[0]} x {image.shape[1]}"
         )
     _check_amount(options, image.shape)
-    return _measured(options, image) if options.measured else _degraded(options, image, key)
+    return _measured(options, image, key) if options.measured else _degraded(options, image, key)
 
 
 def _read(options: RestoreOptions) -> Array:
@@ -121,12 +121,12 @@ def _degraded(options: RestoreOptions, truth: Array, key: Array) -> Problem:
     return Problem(truth, y, problem.likelihood(y), model.start(y), whole, False, picture, model.name)
 
 
-def _measured(options: RestoreOptions, y: Array) -> Problem:
+def _measured(options: RestoreOptions, y: Array, key: Array) -> Problem:
     """A given measurement. A blur is modelled on a larger image, whose unknown border is restored too and cut off."""
     spec, shape = options.operator, y.shape
     window: tuple[slice, ...] = (slice(None), slice(None))
     if spec.name in ("blur", "uniform"):
-        kernel = blur_kernel(spec, shape)
+        kernel = blur_kernel(spec, shape, key)
         (h, w) = kernel.shape
         large = (shape[0] + h - 1, shape[1] + w - 1, shape[2])
         operator: LinearOperator = Blur(kernel, large, "valid")
