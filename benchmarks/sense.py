@@ -18,7 +18,7 @@ from jaxtyping import Array
 from peers.common import sense_quality
 
 from invjax.data import shepp_logan
-from invjax.generators import equispaced_mask
+from invjax.generators import EquispacedLines
 from invjax.operators import LinearOperator, birdcage_maps, multi_coil_mri
 
 COILS, SIGMA, LAM = 8, 0.001, 1e-4
@@ -29,7 +29,7 @@ def problem(size: int) -> tuple[LinearOperator, Array, dict[str, Any]]:
     shape = (size, size, 1)
     x = shepp_logan(size) * jnp.exp(1j * jnp.linspace(-1, 1, size))[:, None, None]
     maps = birdcage_maps(shape, COILS)
-    mask = equispaced_mask(jax.random.key(0), shape, 4)
+    mask = EquispacedLines(shape, 4)(jax.random.key(0))
     A = multi_coil_mri(mask, maps, shape)
     r = np.random.default_rng(0)
     noise = (r.normal(size=(COILS, *shape)) + 1j * r.normal(size=(COILS, *shape))).astype(np.complex64)

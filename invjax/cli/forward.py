@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..generators import MotionBlur, polynomial_mask
+from ..generators import MotionBlur, PolynomialLines
 from ..likelihoods import Gaussian, Likelihood
 from ..operators import (
     Blur,
@@ -28,6 +28,7 @@ from ..operators import (
     uniform_kernel,
 )
 from ..solvers import spectral_start
+from ..types import real
 from .options import OptionError, Spec
 
 
@@ -66,7 +67,7 @@ def blur_kernel(spec: Spec, shape: tuple[int, ...], key: Array) -> Array:
             f"--operator: {spec} has a kernel of {width} pixels, wider than the image of {shape[0]} x {shape[1]}"
         )
     if spec.name == "motion-blur":
-        return MotionBlur((width, width), spec.number)(key)
+        return MotionBlur((width, width), real(spec.number))(key)
     return uniform_kernel(width) if spec.name == "uniform" else gaussian_kernel(spec.number)
 
 
@@ -90,7 +91,7 @@ def _inpainted(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
 
 def _magnetic(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
     """One coil; lines of k-space drawn with a density that falls with their frequency."""
-    mask = polynomial_mask(key, shape, spec.number)
+    mask = PolynomialLines(shape, real(spec.number))(key)
     A: Any = single_coil_mri(mask, shape) @ as_complex(shape)
 
     def picture(y: Array) -> Array:
@@ -118,7 +119,7 @@ def _intensities(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
     A = PhaseRetrieval(B)
 
     def start(y: Array) -> Array:
-        x = spectral_start(start_key, Likelihood(A, Gaussian(1.0), y))
+        x = spectral_start(start_key, Likelihood(A, Gaussian(real(1.0)), y))
         return x * jnp.sign(x.mean())
 
     def picture(y: Array) -> Array:

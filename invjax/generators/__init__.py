@@ -5,7 +5,7 @@ from .confocal import Confocal
 from .diffraction import Diffraction, Diffraction3D
 from .kernels import GaussianBlur, MotionBlur, anisotropic_gaussian
 from .masks import BernoulliMask, GaussianMask
-from .mri_masks import equispaced_mask, gaussian_mask, interleaved_masks, polynomial_mask, uniform_mask
+from .mri_masks import EquispacedLines, GaussianLines, InterleavedLines, PolynomialLines, UniformLines
 from .scalars import Discrete, LogUniform, Uniform
 from .space_varying import ProductConvolution, ProductConvolutionParameters, TiledKernels
 from .splitting import Artifact2Artifact, GaussianSplitting, Phase2Phase, Split, Splitting
@@ -19,30 +19,30 @@ __all__ = [
     "Diffraction",
     "Diffraction3D",
     "Discrete",
+    "EquispacedLines",
     "GaussianBlur",
+    "GaussianLines",
     "GaussianMask",
     "GaussianSplitting",
     "Generator",
+    "InterleavedLines",
     "Joint",
     "LogUniform",
     "Mixture",
     "MotionBlur",
     "Phase2Phase",
+    "PolynomialLines",
     "ProductConvolution",
     "ProductConvolutionParameters",
     "Split",
     "Splitting",
     "TiledKernels",
     "Uniform",
+    "UniformLines",
     "anisotropic_gaussian",
     "ansi_to_nm",
-    "equispaced_mask",
-    "gaussian_mask",
-    "interleaved_masks",
     "nm_to_ansi",
     "nm_to_noll",
     "noll_to_nm",
-    "polynomial_mask",
-    "uniform_mask",
     "zernike",
 ]

@@ -31,6 +31,11 @@ GENERATORS = {
     ),
     "bernoulli_mask": lambda r: gen.BernoulliMask((6, 5, 1), r.uniform(0.3, 0.6)),
     "gaussian_mask": lambda r: gen.GaussianMask((6, 5, 2), r.uniform(0.3, 0.6), r.uniform(0.2, 0.3)),
+    "uniform_lines": lambda r: gen.UniformLines((3, 12, 1), r.uniform(2, 3), r.uniform(0.1, 0.2)),
+    "polynomial_lines": lambda r: gen.PolynomialLines((6, 5, 4, 1), r.uniform(2, 3), 0.2, r.uniform(4, 8), (0, 1)),
+    "gaussian_lines": lambda r: gen.GaussianLines((3, 12, 1), r.uniform(2, 3), 0.1, r.uniform(0.3, 0.5)),
+    "equispaced_lines": lambda r: gen.EquispacedLines((3, 12, 1), r.uniform(2, 3), r.uniform(0.1, 0.2)),
+    "interleaved_lines": lambda r: gen.InterleavedLines((3, 12, 1), r.uniform(2, 3), 0.1, 4),
     "splitting": lambda r: gen.Splitting(mask(r), gen.BernoulliMask((8, 6, 1), r.uniform(0.3, 0.6))),
     "gaussian_splitting": lambda r: gen.GaussianSplitting(mask(r), r.uniform(0.3, 0.6), centre=(2, 2)),
     "phase2phase": lambda r: gen.Phase2Phase(mask(r, DYNAMIC)),
@@ -53,6 +58,11 @@ SHAPES = {
     "product_convolution": [(3, 3, 5), (3, *SIZE, 1)],
     "bernoulli_mask": [(6, 5, 1)],
     "gaussian_mask": [(6, 5, 2)],
+    "uniform_lines": [(1, 12, 1)],
+    "polynomial_lines": [(6, 5, 1, 1)],
+    "gaussian_lines": [(1, 12, 1)],
+    "equispaced_lines": [(1, 12, 1)],
+    "interleaved_lines": [(4, 1, 12, 1)],
     "splitting": [(8, 6, 2)] * 2,
     "gaussian_splitting": [(8, 6, 2)] * 2,
     "phase2phase": [DYNAMIC] * 2,
@@ -60,7 +70,9 @@ SHAPES = {
     "joint": [(), ()],
 }
 """Shapes of the leaves; what is not named here draws one kernel of ``SIZE``."""
-BOOLEAN = ("bernoulli_mask", "gaussian_mask", "splitting", "gaussian_splitting", "phase2phase", "artifact2artifact")
+LINES = ("uniform_lines", "polynomial_lines", "gaussian_lines", "equispaced_lines", "interleaved_lines")
+SPLITS = ("splitting", "gaussian_splitting", "phase2phase", "artifact2artifact")
+BOOLEAN = ("bernoulli_mask", "gaussian_mask", *LINES, *SPLITS)
 KERNELS = [name for name in GENERATORS if "blur" in name or "diffraction" in name or name == "confocal"]
 SMOOTH = [name for name in GENERATORS if name not in BOOLEAN]
 """Their draws are continuous in the hyper-parameters."""

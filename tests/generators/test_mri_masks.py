@@ -8,13 +8,13 @@ import pytest
 from invjax import generators
 
 SHAPE = (5, 40, 1)
-RANDOM = [generators.uniform_mask, generators.polynomial_mask, generators.gaussian_mask]
+RANDOM = [generators.UniformLines, generators.PolynomialLines, generators.GaussianLines]
 KEYS = 4000
 Z = 4.5  # standard errors: for the 40 lines of a test the chance of one beyond is 3e-4, and the keys are fixed
 
 
 def draws(mask, key, acceleration, centre_fraction, **options):
-    many = jax.jit(jax.vmap(lambda k: mask(k, SHAPE, acceleration, centre_fraction, **options)))
+    many = jax.jit(jax.vmap(lambda k: mask(SHAPE, acceleration, centre_fraction, **options)(k)))
     return np.asarray(many(jax.random.split(key, KEYS)))[:, 0, :, 0]
 
 
@@ -28,7 +28,7 @@ def test_random_masks_have_exactly_the_lines_asked_for(mask, acceleration, key):
 
 
 def law(name, r):
-    return {"uniform_mask": np.ones_like(r), "polynomial_mask": (1 - r) ** 8, "gaussian_mask": np.exp(-(r**2) / 0.32)}[
+    return {"UniformLines": np.ones_like(r), "PolynomialLines": (1 - r) ** 8, "GaussianLines": np.exp(-(r**2) / 0.32)}[
         name
     ]
 
@@ -44,7 +44,7 @@ def test_one_line_outside_the_centre_follows_the_density(mask, key):
 
 
 def test_keys_are_independent(key):
-    taken = draws(generators.uniform_mask, key, 4, 0.0).astype(float)
+    taken = draws(generators.UniformLines, key, 4, 0.0).astype(float)
     centred = taken - 0.25
     correlation = np.mean(centred[1:] * centred[:-1], axis=0) / (0.25 * 0.75)
     assert np.all(np.abs(correlation) <= Z / np.sqrt(KEYS - 1))
@@ -53,7 +53,7 @@ def test_keys_are_independent(key):
 
 @pytest.mark.parametrize(("acceleration", "fraction"), [(4, 0.0), (4, 0.1), (3.7, 0.2)])
 def test_equispaced_masks_have_the_expected_number_of_lines(acceleration, fraction, key):
-    taken = draws(generators.equispaced_mask, key, acceleration, fraction)
+    taken = draws(generators.EquispacedLines, key, acceleration, fraction)
     centre = round(40 * fraction)
     spacing = (40 - centre) / (40 / acceleration - centre)
     p = 1 / spacing
@@ -67,7 +67,7 @@ def test_equispaced_masks_have_the_expected_number_of_lines(acceleration, fracti
 
 
 def test_interleaved_frames_sample_every_line_once(key):
-    masks = np.asarray(generators.interleaved_masks(key, 8, SHAPE, 4, 0.0))
+    masks = np.asarray(generators.InterleavedLines(SHAPE, 4, 0.0, num_frames=8)(key))
     assert masks.shape == (8, 1, 40, 1)
     np.testing.assert_array_equal(masks[:4].sum(0), 1)
     np.testing.assert_array_equal(masks[4:], masks[:4])
@@ -76,7 +76,7 @@ def test_interleaved_frames_sample_every_line_once(key):
 
 
 def test_two_phase_encoding_axes(key):
-    mask = np.asarray(generators.polynomial_mask(key, (12, 10, 7, 1), 6, 0.2, axes=(0, 1)))
+    mask = np.asarray(generators.PolynomialLines((12, 10, 7, 1), 6, 0.2, axes=(0, 1))(key))
     assert mask.shape == (12, 10, 1, 1)
     assert mask.sum() == 20
     assert np.all(mask[5:7, 4:6])
@@ -84,17 +84,17 @@ def test_two_phase_encoding_axes(key):
 
 def test_acceleration_may_be_traced(key):
     factors = jnp.asarray([2.0, 4.0, 8.0])
-    taken = jax.vmap(lambda R: generators.gaussian_mask(key, SHAPE, R))(factors)
+    taken = jax.vmap(lambda R: generators.GaussianLines(SHAPE, R)(key))(factors)
     np.testing.assert_array_equal(taken.sum((1, 2, 3)), [20, 10, 5])
-    np.testing.assert_array_equal(taken[1], generators.gaussian_mask(key, SHAPE, 4))
-    equispaced = jax.vmap(lambda R: generators.equispaced_mask(key, SHAPE, R, 0.0))(factors)
+    np.testing.assert_array_equal(taken[1], generators.GaussianLines(SHAPE, 4)(key))
+    equispaced = jax.vmap(lambda R: generators.EquispacedLines(SHAPE, R, 0.0)(key))(factors)
     np.testing.assert_array_equal(equispaced.sum((1, 2, 3)), [20, 10, 5])
 
 
 def test_wrong_input_is_refused(key):
     with pytest.raises(ValueError, match="acceleration: expected at least 1"):
-        generators.uniform_mask(key, SHAPE, 0.5)
+        generators.UniformLines(SHAPE, 0.5)
     with pytest.raises(ValueError, match="centre_fraction: expected non-negative"):
-        generators.equispaced_mask(key, SHAPE, 4, -0.1)
+        generators.EquispacedLines(SHAPE, 4, -0.1)
     with pytest.raises(ValueError, match="axes: expected spatial axes"):
-        generators.polynomial_mask(key, SHAPE, 4, axes=(2,))
+        generators.PolynomialLines(SHAPE, 4, axes=(2,))(key)
