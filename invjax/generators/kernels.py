@@ -67,7 +67,8 @@ class MotionBlur(Generator):
     Both coordinates of the path are stationary Gaussian processes with a Matérn covariance: standard deviation ``sigma``
     (pixels), ``length_scale`` (as part of the exposure: a shorter one makes a longer path) and ``smoothness`` (the order
     ``nu``, above 1 for a path of finite length). The path is centred, and every point of it is shared between its four
-    nearest pixels, so the kernel is differentiable in all three. What leaves the frame is lost; sum one.
+    nearest pixels, so the kernel is differentiable in all three. What leaves the frame is lost; sum one (NaN when
+    all of it leaves).
 
     Reference: Schuler, Hirsch, Harmeling and Schölkopf (2016), Learning to deblur (paths from a Gaussian process);
     Boracchi and Foi (2012), Modeling the performance of image restoration from motion blur (kernel and exposure).
