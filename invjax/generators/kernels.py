@@ -96,15 +96,15 @@ class MotionBlur(Generator):
             jax.random.normal(key, (2, 2, _NUM_MODES), times.dtype) * jnp.sqrt(self._powers(frequencies))[None, None]
         )
         phases = frequencies[:, None] * times[None]
-        path = draws[0] @ jnp.cos(phases) + draws[1] @ jnp.sin(phases)
+        path = default(self.sigma) * (draws[0] @ jnp.cos(phases) + draws[1] @ jnp.sin(phases))
         return path - path.mean(1, keepdims=True)
 
     def _powers(self, frequencies: Array) -> Array:
-        """Variances of the Fourier modes of the process, periodic over ``_PERIOD``: the Matérn spectral density."""
+        """Variances of the Fourier modes of the process with deviation one, periodic over ``_PERIOD``: the Matérn spectral density."""
         scale, order = default(self.length_scale), default(self.smoothness)
         shape = -(order + 0.5) * jnp.log1p((scale * frequencies) ** 2 / (2 * order))
         level = jnp.log(2 * math.pi**0.5 * scale) - 0.5 * jnp.log(2 * order) + gammaln(order + 0.5) - gammaln(order)
-        powers = 2 / _PERIOD * default(self.sigma) ** 2 * jnp.exp(level + shape)
+        powers = 2 / _PERIOD * jnp.exp(level + shape)
         return powers.at[0].divide(2)  # the constant has no sine to share its power with
 
     def kernel(self, path: Array) -> Array:
