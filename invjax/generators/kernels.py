@@ -100,7 +100,7 @@ class MotionBlur(Generator):
         return path - path.mean(1, keepdims=True)
 
     def _powers(self, frequencies: Array) -> Array:
-        """Variances of the Fourier modes of the process with deviation one, periodic over ``_PERIOD``: the Matérn spectral density."""
+        """Variances of the Fourier modes for ``sigma`` one, periodic over ``_PERIOD``: the Matérn spectral density."""
         scale, order = default(self.length_scale), default(self.smoothness)
         shape = -(order + 0.5) * jnp.log1p((scale * frequencies) ** 2 / (2 * order))
         level = jnp.log(2 * math.pi**0.5 * scale) - 0.5 * jnp.log(2 * order) + gammaln(order + 0.5) - gammaln(order)
