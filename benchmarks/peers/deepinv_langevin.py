@@ -6,7 +6,6 @@ too small. ``tau = 0.2`` is accurate to a few per cent at the same cost, so both
 
 from __future__ import annotations
 
-import numpy as np
 from common import Variant, arguments, fastest_threads, psnr, serve
 
 args, problem = arguments()
@@ -16,11 +15,7 @@ import torch  # noqa: E402
 from deepinv.models import TVDenoiser  # noqa: E402
 from deepinv.optim import L2, ScorePrior  # noqa: E402
 from deepinv.sampling import sampling_builder  # noqa: E402
-
-
-def tensor(x: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(x, np.float32))[None, None]
-
+from deepinv_common import tensor, versions  # noqa: E402
 
 y, start = tensor(problem["y"]), tensor(problem["start"])
 physics = deepinv.physics.BlurFFT(img_size=(1, *y.shape[2:]), filter=tensor(problem["kernel"]))
@@ -79,7 +74,7 @@ def main() -> None:
     variants = {"ULA, default tau": Variant(chain(0.01), report)}
     if not args.quick:
         variants["ULA, tau 0.2"] = Variant(chain(0.2), report)
-    serve(variants, {"threads": str(threads), "deepinv": deepinv.__version__, "torch": torch.__version__})
+    serve(variants, versions(threads))
 
 
 if __name__ == "__main__":

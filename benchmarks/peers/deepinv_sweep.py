@@ -13,13 +13,8 @@ args, problem = arguments()
 
 import deepinv  # noqa: E402
 import torch  # noqa: E402
-from deepinv.models import TVDenoiser  # noqa: E402
-from deepinv.optim import FISTA, L2, PDCP, L12Prior, TVPrior  # noqa: E402
-
-
-def tensor(x: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(x, np.float32))[None, None]
-
+from deepinv.optim import FISTA, L2, TVPrior  # noqa: E402
+from deepinv_common import primal_dual, tensor, versions  # noqa: E402
 
 y, start = tensor(problem["y"]), tensor(problem["start"])
 physics = deepinv.physics.BlurFFT(img_size=(1, *y.shape[2:]), filter=tensor(problem["kernel"]))
@@ -28,19 +23,9 @@ count = len(problem["weights"])
 rows = [count // 3] if args.quick else [int(r) for r in np.linspace(0, count - 1, 4)]
 
 
-def primal_dual(weight: float, steps: int = steps) -> torch.Tensor:
-    solver = PDCP(
-        K=TVDenoiser.nabla,
-        K_adjoint=TVDenoiser.nabla_adjoint,
-        data_fidelity=L2(),
-        prior=L12Prior(),
-        lambda_reg=weight,
-        stepsize=tau,
-        stepsize_dual=1 / (8 * tau),
-        max_iter=steps,
-        g_first=True,
-    )
-    return solver(y, physics, init=(start, start, torch.zeros(*start.shape, 2)))
+def chambolle_pock(weight: float, steps: int = steps) -> torch.Tensor:
+    solver, init = primal_dual(start, weight, tau, steps)
+    return solver(y, physics, init=init)
 
 
 def fista(weight: float) -> torch.Tensor:
@@ -57,8 +42,8 @@ def variant(solve) -> Variant:
 
 
 if __name__ == "__main__":
-    threads = fastest_threads(torch.set_num_threads, lambda: primal_dual(0.003, 10), args.threads)
-    variants = {"PDCP loop": variant(primal_dual)}
+    threads = fastest_threads(torch.set_num_threads, lambda: chambolle_pock(0.003, 10), args.threads)
+    variants = {"PDCP loop": variant(chambolle_pock)}
     if not args.quick:
         variants["FISTA loop, TV prior 10 inner"] = variant(fista)
-    serve(variants, {"deepinv": deepinv.__version__, "torch": torch.__version__})
+    serve(variants, versions(threads))

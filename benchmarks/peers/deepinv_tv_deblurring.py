@@ -17,14 +17,10 @@ args, problem = arguments()
 import deepinv  # noqa: E402
 import torch  # noqa: E402
 from deepinv.models import TVDenoiser  # noqa: E402
-from deepinv.optim import FISTA, L2, PDCP, PGD, L12Prior, TVPrior  # noqa: E402
+from deepinv.optim import FISTA, L2, PGD, TVPrior  # noqa: E402
+from deepinv_common import primal_dual, tensor, versions  # noqa: E402
 
 LONGEST = 200  # steps within which a first-order method has to reach the gap
-
-
-def tensor(x: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(x, np.float32))[None, None]
-
 
 y, start, weight = tensor(problem["y"]), tensor(problem["start"]), float(problem["weight"])
 physics = deepinv.physics.BlurFFT(img_size=(1, *y.shape[2:]), filter=tensor(problem["kernel"]))
@@ -41,24 +37,8 @@ def proximal(method: type, inner: int, tau: float):
     return build
 
 
-def primal_dual(tau: float):
-    """Chambolle-Pock with K the differences of its TV denoiser: every step closed form."""
-
-    def build(steps: int):
-        solver = PDCP(
-            K=TVDenoiser.nabla,
-            K_adjoint=TVDenoiser.nabla_adjoint,
-            data_fidelity=L2(),
-            prior=L12Prior(),
-            lambda_reg=weight,
-            stepsize=tau,
-            stepsize_dual=1 / (8 * tau),
-            max_iter=steps,
-            g_first=True,
-        )
-        return solver, (start, start, torch.zeros(*start.shape, 2))
-
-    return build
+def chambolle_pock(tau: float):
+    return lambda steps: primal_dual(start, weight, tau, steps)
 
 
 def solve(build, steps: int, visit=None) -> torch.Tensor:
@@ -98,18 +78,15 @@ def main() -> None:
     grid = np.abs(TVDenoiser.nabla(y)[0, 0].numpy() - np.stack(differences(problem["y"], "neumann"), -1)).max()
     if grid > 1e-6:
         sys.exit(f"DeepInverse's differences are not ours: {grid}")
-    threads = fastest_threads(torch.set_num_threads, lambda: solve(primal_dual(2.5), 10), args.threads)
-    variants = {"PDCP, closed form": (primal_dual(2.5), LONGEST)}
+    threads = fastest_threads(torch.set_num_threads, lambda: solve(chambolle_pock(2.5), 10), args.threads)
+    variants = {"PDCP, closed form": (chambolle_pock(2.5), LONGEST)}
     variants["FISTA, TV denoiser tuned"] = (proximal(FISTA, 10, 0.5), 60)
     if not args.quick:
         variants["PGD, TV denoiser tuned"] = (proximal(PGD, 10, 0.5), LONGEST)
         variants["FISTA, TV denoiser 10 inner"] = (proximal(FISTA, 10, 0.01), 60)
         if y.shape[-1] <= 256:  # minutes beyond
             variants["FISTA, TVPrior()"] = (proximal(FISTA, 1000, 0.01), 40)
-    serve(
-        {name: variant(*v) for name, v in variants.items()},
-        {"threads": str(threads), "deepinv": deepinv.__version__, "torch": torch.__version__},
-    )
+    serve({name: variant(*v) for name, v in variants.items()}, versions(threads))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ class MotionBlur(Generator):
     Both coordinates of the path are stationary Gaussian processes with a Matérn covariance: standard deviation ``sigma``
     (pixels), ``length_scale`` (as part of the exposure: a shorter one makes a longer path) and ``smoothness`` (the order
     ``nu``, above 1 for a path of finite length). The path is centred, and every point of it is shared between its four
-    nearest pixels, so the kernel is differentiable in all three. What leaves the frame is lost; sum one.
+    nearest pixels, so the kernel is differentiable in all three. What leaves the frame is lost; sum one (NaN when
+    all of it leaves).
 
     Reference: Schuler, Hirsch, Harmeling and Schölkopf (2016), Learning to deblur (paths from a Gaussian process);
     Boracchi and Foi (2012), Modeling the performance of image restoration from motion blur (kernel and exposure).
@@ -95,15 +96,15 @@ class MotionBlur(Generator):
             jax.random.normal(key, (2, 2, _NUM_MODES), times.dtype) * jnp.sqrt(self._powers(frequencies))[None, None]
         )
         phases = frequencies[:, None] * times[None]
-        path = draws[0] @ jnp.cos(phases) + draws[1] @ jnp.sin(phases)
+        path = default(self.sigma) * (draws[0] @ jnp.cos(phases) + draws[1] @ jnp.sin(phases))
         return path - path.mean(1, keepdims=True)
 
     def _powers(self, frequencies: Array) -> Array:
-        """Variances of the Fourier modes of the process, periodic over ``_PERIOD``: the Matérn spectral density."""
+        """Variances of the Fourier modes for ``sigma`` one, periodic over ``_PERIOD``: the Matérn spectral density."""
         scale, order = default(self.length_scale), default(self.smoothness)
         shape = -(order + 0.5) * jnp.log1p((scale * frequencies) ** 2 / (2 * order))
         level = jnp.log(2 * math.pi**0.5 * scale) - 0.5 * jnp.log(2 * order) + gammaln(order + 0.5) - gammaln(order)
-        powers = 2 / _PERIOD * default(self.sigma) ** 2 * jnp.exp(level + shape)
+        powers = 2 / _PERIOD * jnp.exp(level + shape)
         return powers.at[0].divide(2)  # the constant has no sine to share its power with
 
     def kernel(self, path: Array) -> Array:

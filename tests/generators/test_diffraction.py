@@ -143,6 +143,22 @@ def test_a_point_pinhole_multiplies_the_two_patterns():
     assert outside[0] < outside[1] < outside[2]  # a wider pinhole lets more light from out of focus pass
 
 
+def test_the_pinhole_has_its_radius_in_airy_units():
+    """In focus and unaberrated: the Airy pattern of the excitation times the mean of that of the emission over the pinhole."""
+    h = np.asarray(psf(gen.Confocal((1, 21, 21), indices=(4,)), np.zeros(1)))[0, 10, 10:15]
+    nodes, weights = np.polynomial.legendre.leggauss(30)
+    radius = 0.61 * 520 / (1.37 * 50) * (nodes + 1) / 2
+    x, y = (radius[:, None] * f(2 * np.pi * np.arange(40) / 40) for f in (np.cos, np.sin))
+
+    def airy(u, wavelength):
+        v = 2 * np.pi * 1.37 / wavelength * 50 * np.maximum(u, 1e-9)
+        return (2 * scipy.special.j1(v) / v) ** 2
+
+    detection = [np.average(airy(np.hypot(x + i, y), 520), 0, weights=weights * radius).mean() for i in range(5)]
+    exact = airy(np.arange(5.0), 488) * detection
+    np.testing.assert_allclose(h / h[0], exact / exact[0], rtol=5e-3)  # tails of the pattern wrap around the frame
+
+
 def test_mean_over_a_disc_of_a_plane_wave():
     """``2 J_1(x) / x`` with ``x = 2 pi r |f|``."""
     rows, columns = np.meshgrid(np.arange(12), np.arange(10), indexing="ij")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from invjax import generators as gen
-from invjax.generators.masks import weighted_choice
+from invjax.generators.masks import gaussian_log_odds, weighted_choice
 
 from ..registry import build
 from .registry import GENERATORS
@@ -41,6 +41,12 @@ def test_gaussian_masks_have_an_exact_count_and_more_in_the_centre(key):
     assert rate[0, 0] < 0.3 / 2
     even = draws(gen.GaussianMask((12, 10, 1), 0.3, np.inf), key, 400)
     np.testing.assert_array_less(abs(even.mean(0) - 0.3), 5 * np.sqrt(0.21 / 400))
+
+
+def test_gaussian_odds_are_relative_to_the_size():
+    odds = np.asarray(gaussian_log_odds((8, 5), np.asarray(0.3)))
+    assert odds[4, 2] == 0
+    np.testing.assert_allclose(odds[2, 3], -((2 / 8) ** 2 + (1 / 5) ** 2) / (2 * 0.3**2), rtol=1e-14)
 
 
 def test_draws_without_replacement_have_the_odds_of_successive_draws(key):
