@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..operators import LinearOperator, Matrix
+from ..operators.stack import Stack
 from ..operators.structure import at_precision, at_precision_of, conform, is_complex, precision_of, scale
 from ..types import real, require
 from .base import Info, change, positive_reciprocal
-from .blocks import operators_of
 
 
 class AlgebraicState(NamedTuple):
@@ -77,9 +77,9 @@ class SART(eqx.Module):
     blocks: tuple[SIRT, ...]
 
     def __init__(self, operator: LinearOperator, y: PyTree, relaxation: Any = 1.0, constraint: Any = None):
-        operators = operators_of(operator)
-        values = (y,) if len(operators) == 1 and not isinstance(y, tuple) else y
-        self.blocks = tuple(SIRT(A, v, relaxation, constraint) for A, v in zip(operators, values, strict=True))
+        y = conform(y, operator.out_structure, "y")
+        pairs = zip(operator.operators, y, strict=True) if isinstance(operator, Stack) else [(operator, y)]
+        self.blocks = tuple(SIRT(A, v, relaxation, constraint) for A, v in pairs)
 
     def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
         """Start at ``x``."""
@@ -116,7 +116,7 @@ class Kaczmarz(eqx.Module):
 
     def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
         """Start at ``x``."""
-        return AlgebraicState(x)
+        return AlgebraicState(conform(x, self.operator.in_structure, "x"))
 
     def step(self, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
         """One pass over the rows."""
@@ -146,7 +146,7 @@ class RandomisedKaczmarz(eqx.Module):
 
     def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
         """Start at ``x``."""
-        return AlgebraicState(x)
+        return AlgebraicState(conform(x, self.operator.in_structure, "x"))
 
     def step(self, key: PRNGKeyArray, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
         """Projections on as many random rows as there are rows."""

@@ -34,7 +34,7 @@ class Anderson(eqx.Module):
     ``safeguard`` times the last accepted one is dropped for the plain step ``T(u)`` from there, and the memory is
     cleared. One evaluation of ``T`` per step; the residual is ``|r|`` of the last accepted point. Proxes without
     closed form run to tolerance, as in ``T``. Derivatives are those of ``method``. Source: Walker and Ni (2011);
-    safeguards as in Zhang, O'Donoghue and Boyd (2020).
+    on safeguards, Zhang, O'Donoghue and Boyd (2020).
     """
 
     method: Any

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from ..likelihoods import Likelihood, Stacked
-from ..operators import LinearOperator, stack
+from ..operators import stack
 from ..operators.stack import Stack
 
 
@@ -25,11 +25,6 @@ def parts(likelihood: Likelihood) -> tuple[Likelihood, ...]:
         raise ValueError(f"likelihood: expected likelihoods.Stacked noise for a stack, got {type(noise).__name__}")
     each: Any = noise.parts  # a fidelity without a law is a part too
     return tuple(Likelihood(A, part, y) for A, part, y in zip(operator.operators, each, likelihood.y, strict=True))
-
-
-def operators_of(operator: LinearOperator) -> tuple[LinearOperator, ...]:
-    """The operators of a stack; the operator itself when it is none."""
-    return operator.operators if isinstance(operator, Stack) else (operator,)
 
 
 def subsets(likelihood: Likelihood, num_subsets: int) -> Likelihood:

@@ -69,20 +69,22 @@ class ConjugateGradient(eqx.Module):
 
 
 class MINRESState(NamedTuple):
-    """Iterate, residual, the last two directions and their images under ``H``, normalised."""
+    """Iterate; the last two Lanczos vectors and directions, newest first; ``beta``, the residual, the last two rotations."""
 
     position: PyTree
-    residual: PyTree
+    vectors: tuple[PyTree, PyTree]
     directions: tuple[PyTree, PyTree]
-    images: tuple[PyTree, PyTree]
+    beta: Array
+    eta: Array
+    cosines: tuple[Array, Array]
+    sines: tuple[Array, Array]
 
 
 class MINRES(eqx.Module):
-    """``H x = b`` for a Hermitian ``H`` that may be indefinite or singular: ``|b - H x|`` is least over the Krylov
-    space.
+    """``H x = b`` for a Hermitian ``H`` that may be indefinite, or singular with ``b`` in its range.
 
-    The residual never grows. This is the three-term form that carries the images ``H p`` of the directions, each
-    orthogonal to the last two. Source: Paige and Saunders (1975).
+    ``|b - H x|`` is least over the Krylov space, so it never grows: Lanczos vectors, and Givens rotations of their
+    tridiagonal matrix. Source: Paige and Saunders (1975).
     """
 
     operator: LinearOperator
@@ -93,23 +95,29 @@ class MINRES(eqx.Module):
 
     def init(self, x: PyTree, key: Any = None) -> MINRESState:
         """Start at ``x``."""
-        r = _minus(_like(self.b, x), self.operator(x))
-        image, size = _unit(self.operator(r))
-        zero = jax.tree.map(jnp.zeros_like, x)
-        return MINRESState(x, r, (scale(_divide(1, size), r), zero), (image, zero))
+        v, size = _unit(_minus(_like(self.b, x), self.operator(x)))
+        none = jax.tree.map(jnp.zeros_like, v)
+        one, zero = jnp.ones_like(size), jnp.zeros_like(size)
+        return MINRESState(x, (v, none), (none, none), zero, size, (one, one), (zero, zero))
 
     def step(self, state: MINRESState) -> tuple[MINRESState, Info]:
-        """One step; then the next direction, its image orthogonal to the last two."""
-        x, r, (p, p_old), (s, s_old) = state
-        length = inner(s, r)
-        x, r = _add(x, length, p), _add(r, -length, s)
-        q, t = s, self.operator(s)
-        square = inner(t, t)
-        for direction, image in ((p, s), (p_old, s_old)):
-            overlap = inner(image, t)
-            q, t = _add(q, -overlap, direction), _add(t, -overlap, image)
-        t, size = _unit(t, square)
-        return MINRESState(x, r, (scale(_divide(1, size), q), p), (t, s)), _info(norm(r), norm(self.b), x)
+        """One Lanczos step and one rotation."""
+        x, (v, v_old), (w, w_old), beta, eta, (c, c_old), (s, s_old) = state
+        image = self.operator(v)
+        alpha = inner(v, image)
+        following, new = _unit(_add(_add(image, -alpha, v), -beta, v_old), inner(image, image))
+        # The new column of the tridiagonal matrix, after the last two rotations.
+        above, before, here = s_old * beta, s * alpha + c_old * c * beta, c * alpha - c_old * s * beta
+        length = jnp.sqrt(here**2 + new**2)
+        cosine, sine = _divide(here, length), _divide(new, length)
+        direction = scale(_divide(1, length), _add(_add(v, -before, w), -above, w_old))
+        x = _add(x, cosine * eta, direction)
+        size = norm(self.b)
+        # Solved to rounding: what would follow is noise, in the null space too.
+        eta = jnp.where(jnp.abs(sine * eta) <= _rounding(size**2).astype(eta.dtype), 0, -sine * eta)
+        following = select(eta == 0, jax.tree.map(jnp.zeros_like, v), following)
+        after = MINRESState(x, (following, v), (direction, w), new, eta, (cosine, c), (sine, s))
+        return after, _info(jnp.abs(eta), size, x)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x + b - H x``."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..operators import LinearOperator, stack
-from ..operators.structure import scale
+from ..operators.structure import at_precision_of, scale
 from ..types import real, require
 from .base import Info, change, warm, warm_prox
 
@@ -128,7 +128,7 @@ class Dykstra(eqx.Module):
 
     def init(self, x: PyTree, key: Any = None) -> DykstraState:
         """Start at ``point``, at the precision of ``x``."""
-        point = self.point.astype(x.dtype)
+        point = at_precision_of(x, self.point)
         require(x, "x", shape=point.shape)
         zeros = (jnp.zeros_like(point),) * len(self.terms)
         return DykstraState(point, zeros, tuple(warm(f, point) for f in self.terms))
@@ -152,7 +152,7 @@ class Dykstra(eqx.Module):
         """One pass on the duals; the image is what they leave of ``point``, so that its derivative in ``point`` is seen."""
         duals = pair[1]
         total = jax.tree.map(lambda *p: sum(p[1:], p[0]), *duals)
-        x, new = self.point.astype(total.dtype) - total, []
+        x, new = at_precision_of(total, self.point) - total, []
         for f, p in zip(self.terms, duals, strict=True):
             reached = f.prox(x + p, 1.0)
             new.append(x + p - reached)

@@ -151,20 +151,32 @@ def blocks(f, parts=3):
     return likelihoods.Likelihood(operator, likelihoods.Stacked((f.noise,) * parts), tuple(m(f.y) for m in masks))
 
 
-def test_stochastic_primal_dual_with_one_block_is_primal_dual(key):
+@pytest.mark.parametrize("parts", [1, 3])
+def test_stochastic_primal_dual_equals_its_definition(parts, key):
+    """Replayed in dense algebra with the same draws; with one block it is primal-dual with an extrapolated dual."""
     f, g = gaussian(OPERATORS["blur"], measurement(OPERATORS["blur"])), priors.L1(1.5)
-    method = solvers.SPDHG(f, g, 0.3)
-    end = run(method, f.y, 5, key=key)
-    tau, sigma = float(method.step_size), float(method.dual_step_sizes[0])
-    M = np.asarray(f.operator.dense())
-    np.testing.assert_allclose(tau * sigma * np.linalg.norm(M, 2) ** 2, 1, rtol=1e-12)
-    x, p, ahead, y = np.ravel(f.y), np.zeros(64), np.zeros(64), np.ravel(f.y)
-    for _ in range(5):
-        x = x - tau * M.T @ ahead
-        x = np.sign(x) * np.maximum(np.abs(x) - 1.5 * tau, 0)
-        new = (p + sigma * (M @ x - y)) / (1 + sigma * SIGMA**2)  # f*(p) = sigma^2 |p|^2 / 2 + <p, y>
-        ahead, p = 2 * new - p, new
-    np.testing.assert_allclose(np.ravel(end.position), x, atol=1e-12)
+    cut, q = (f, [1.0]) if parts == 1 else (blocks(f), [0.5, 0.3, 0.2])
+    method = solvers.SPDHG(cut, g, 0.3, probabilities=q)
+    end = run(method, f.y, 4, key=key)
+    operators = cut.operator.operators if parts > 1 else [cut.operator]
+    M, y = [np.asarray(A.dense()) for A in operators], [np.ravel(v) for v in (cut.y if parts > 1 else [cut.y])]
+    tau, sigma = float(method.step_size), np.asarray(method.dual_step_sizes)
+    norms = np.array([np.linalg.norm(A, 2) for A in M])
+    np.testing.assert_allclose(sigma, 1 / (0.3 * norms), rtol=1e-4)
+    np.testing.assert_allclose(tau, 0.3 * np.min(q / norms), rtol=1e-4)
+    x, z, ahead, p = np.ravel(f.y), np.zeros(64), np.zeros(64), [np.zeros(64) for _ in M]
+    for step in range(4):
+        for i in jax.random.choice(jax.random.fold_in(key, step), parts, (parts,), p=jnp.array(q)):
+            x = x - tau * ahead
+            x = np.sign(x) * np.maximum(np.abs(x) - 1.5 * tau, 0)
+            new = (p[i] + sigma[i] * (M[i] @ x - y[i])) / (
+                1 + sigma[i] * SIGMA**2
+            )  # f*(p) = sigma^2 |p|^2 / 2 + <p, y>
+            delta = M[i].T @ (new - p[i])
+            z, p[i] = z + delta, new
+            ahead = z + delta / q[i]
+    np.testing.assert_allclose(np.ravel(end.position), x, atol=1e-11)
+    np.testing.assert_allclose(np.ravel(end.ahead), ahead, atol=1e-10)
 
 
 def test_stochastic_primal_dual_converges(key):
