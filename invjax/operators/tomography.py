@@ -14,6 +14,7 @@ outside the grid counts; a field of view that is a disc is the product with a ``
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -56,6 +57,12 @@ class XRayTransform(LinearOperator):
     def adjoint(self, y):
         A = self._at_precision_of(y)
         return on_real_channels(lambda v: A.pixel_size * with_transpose(A._back_project, A._project, v), y)
+
+    def subset(self, index: Any) -> XRayTransform:
+        """The operator of the angles that ``index`` (a slice or integers) selects: a part of the measurement."""
+        angles = self.angles[index]
+        out = structure((angles.shape[0], *self.out_structure.shape[1:]), is_complex(self.out_structure))
+        return dataclasses.replace(self, angles=angles, out_structure=out)
 
     def rays(self) -> tuple[Array, Array]:
         """A point and the unit direction of each detector's ray: ``(angles, [rows,] detectors, 2 or 3)``, in (x, y, z)."""
