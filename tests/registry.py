@@ -104,7 +104,9 @@ OPERATORS = {
     "diagonalised": lambda r: ops.Diagonalised(
         ops.Blur(kernel(r), IMAGE).gram.spectrum.map(jnp.sqrt), ops.structure(IMAGE)
     ),
-    "stack_with_identity": lambda r: ops.stack([ops.Identity(IMAGE), ops.FiniteDifferences(IMAGE), ops.Identity(IMAGE)]),
+    "stack_with_identity": lambda r: ops.stack(
+        [ops.Identity(IMAGE), ops.FiniteDifferences(IMAGE), ops.Identity(IMAGE)]
+    ),
     "stack_mixed": lambda r: ops.stack([ops.Mask(mask(r), IMAGE), ops.downsampling(IMAGE, 2, kernel(r))]),
     "block_diagonal_of_a_stack": lambda r: (
         ops.block_diagonal([ops.Mask(mask(r), IMAGE), 2.0 * ops.Identity((2, *IMAGE))])

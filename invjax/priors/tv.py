@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from ..operators import FiniteDifferences
 from ..operators.structure import conform
 from ..types import real, require
+from .acceleration import require_inner
 from .base import Prior, as_point
 from .group import GroupL1
 from .tv_prox import DualProblem, TVDual, tv_prox
@@ -59,7 +60,7 @@ class TV(Prior):
 
     def __check_init__(self):
         require(self.rtol, "rtol", nonnegative=True)
-        _require_inner(self.max_inner, "max_inner")
+        require_inner(self.max_inner, "max_inner")
 
     def __call__(self, x):
         x = self._point(x)
@@ -81,15 +82,13 @@ class TV(Prior):
 
     def prox_step(self, x, step_size, aux, num_inner):
         """``(z, aux)`` after ``num_inner >= 1`` accelerated dual iterations from ``aux``."""
-        _require_inner(num_inner, "num_inner")
+        require_inner(num_inner, "num_inner")
         x = self._point(x)
         return _warm(self._problem, x, self._threshold(x, step_size), aux, num_inner)
 
     def split(self) -> tuple[GroupL1, FiniteDifferences]:
         """``(outer, K)`` with ``TV(x) = outer(K(x))`` and a closed-form ``outer.prox``: what the splitting solvers use."""
-        directions = (0,) if self.grouping.kind == "isotropic" else ()
-        channels = (-1,) if self.grouping.channels == "joint" else ()
-        return GroupL1(self.lam, directions + channels), self.operator
+        return GroupL1(self.lam, self.grouping.axes), self.operator
 
     def dual(self, aux: TVDual) -> Array:
         """The dual variables of ``aux`` as an array of the structure of ``operator(x)``, norms at most one."""
@@ -114,11 +113,6 @@ class TV(Prior):
 
     def _tolerance(self, x: Array) -> Array:
         return jnp.asarray(self.rtol).astype(x.real.dtype)
-
-
-def _require_inner(value: int, name: str) -> None:
-    if value < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value}")
 
 
 @eqx.filter_jit

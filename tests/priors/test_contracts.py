@@ -13,7 +13,7 @@ from invjax import priors
 from invjax.types import inner, norm
 
 from ..registry import build, strictly
-from .registry import INDICATORS, NONCONVEX, PRIORS, PROXIMABLE, SMOOTH, point
+from .registry import ARGUMENTS, INDICATORS, NONCONVEX, PRIORS, PROXIMABLE, SMOOTH, point
 
 every = pytest.mark.parametrize("name", PRIORS)
 proximable = pytest.mark.parametrize("name", PROXIMABLE)
@@ -94,7 +94,7 @@ def test_calculus_refuses_negative_weights(name):
     with pytest.raises(ValueError, match="scalar: expected non-negative"):
         -1.0 * g
     with pytest.raises(ValueError, match="lam: expected non-negative"):
-        type(g)(*([(8, 8, 1)] if hasattr(g, "operator") else [0.0, 1.0] if name == "box" else []), lam=-1.0)
+        type(g)(*ARGUMENTS.get(name, ()), lam=-1.0)
     with pytest.raises(TypeError):
         g * g
 
