@@ -8,6 +8,7 @@ import equinox as eqx
 from jaxtyping import Array
 
 from ..operators import FiniteDifferences, LinearOperator
+from ..operators.structure import scale
 from ..types import real
 from .base import Prior
 from .huber import Huber
@@ -50,6 +51,11 @@ class Analysis(SplitPrior):
     def __call__(self, x):
         value = self.outer(self.operator(x))
         return self._weighted(value, value)
+
+    def grad(self, x):
+        """``lam K^H grad outer(K x)``. Raises ``ValueError`` where ``outer`` is not smooth."""
+        gradient = self.operator.H(self.outer.grad(self.operator(x)))
+        return scale(self.lam, gradient)
 
     def pair(self, x):
         return self.outer, self.operator

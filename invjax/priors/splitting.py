@@ -60,8 +60,8 @@ class SplitProx(eqx.Module):
         """``num_inner >= 1`` accelerated steps."""
         return advance(self.fixed_point, aux, num_inner)
 
-    def search(self, rtol: Array, max_inner: int) -> SplitDual:
-        """Steps until ``|p| |w - K z|`` is at most ``rtol`` times ``outer(w) + |z - x|^2 / 2``."""
+    def search(self, rtol: Array, max_inner: int) -> PyTree:
+        """The dual variables ``p`` with ``|p| |w - K z|`` at most ``rtol`` times ``outer(w) + |z - x|^2 / 2``."""
 
         def converged(aux: SplitDual) -> Array:
             length = 1 / jnp.asarray(self.squared_norm, self.x.real.dtype)
@@ -72,7 +72,8 @@ class SplitProx(eqx.Module):
             gap = norm(p) * norm(jax.tree.map(jnp.subtract, w, self.operator(z)))
             return ~(gap > rtol * (self.outer(w) + jnp.sum(squared(z - self.x)) / 2))  # a NaN stops too
 
-        return search(lambda aux: self.advance(aux, BLOCK), converged, self.start(), max_inner)
+        # What was found to have converged is the plain step from the last state.
+        return self.fixed_point(search(lambda aux: self.advance(aux, BLOCK), converged, self.start(), max_inner).dual)
 
 
 class SplitPrior(Prior):
@@ -122,7 +123,7 @@ class SplitPrior(Prior):
 @eqx.filter_jit
 def _cold(problem: SplitProx, rtol: Array, max_inner: int) -> Array:
     rtol = jax.lax.stop_gradient(rtol)
-    dual, _ = implicit_solve(problem, lambda fixed: (fixed.search(rtol, max_inner).dual, ()))
+    dual, _ = implicit_solve(problem, lambda fixed: (fixed.search(rtol, max_inner), ()))
     return problem.primal(dual)
 
 

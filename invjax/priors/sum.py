@@ -50,6 +50,11 @@ class Sum(SplitPrior):
         values = [g(x) for g in self.terms]
         return sum(values[1:], values[0])
 
+    def grad(self, x):
+        """The sum of the gradients. Raises ``ValueError`` where a part is not smooth."""
+        parts = [g.grad(x) for g in self.terms]
+        return sum(parts[1:], parts[0])
+
     @property
     def terms(self) -> tuple[Prior, ...]:
         """The parts, with the weight of the sum in their own."""

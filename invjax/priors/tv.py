@@ -23,7 +23,8 @@ class TV(Prior):
 
     ``kind="isotropic"``: Euclidean norm over the directions at a pixel; "anisotropic": sum over the directions.
     ``channels="joint"``: one norm over the channels too (vectorial TV: edges coincide); "separate": sum over the channels.
-    D is ``operators.FiniteDifferences(shape, boundary)``. Rudin, Osher and Fatemi (1992); Bresson and Chan (2008).
+    D is ``operators.FiniteDifferences(shape, boundary)``. Rudin, Osher and Fatemi (1992); Bresson and Chan (2008). The TV-l1
+    model is this prior under ``likelihoods.Laplace`` noise, in ``ChambollePock``, ``ADMM`` or ``SDMM``.
 
     ``prox`` runs until the duality gap is at most ``rtol`` times the objective, or ``max_inner`` (rounded up to tens) inner
     iterations; the squared error of z is at most twice the gap. It is differentiable once, in both modes, in x, lam and
