@@ -1,8 +1,9 @@
 """Priors: explicit regularisers with prox and gradient; analytic ones (Gaussian, mixture, empirical) with exact fields."""
 
+from .analysis import Analysis, huber_tv
 from .analytic import AnalyticPrior
 from .base import Prior
-from .elementwise import L1, Box, NonNegative, Tikhonov, Zero
+from .elementwise import L1, Box, ElasticNet, NonNegative, Tikhonov, Zero
 from .empirical import Empirical
 from .gaussian import Gaussian
 from .group import GroupL1
@@ -10,21 +11,31 @@ from .huber import Huber
 from .mixture import GaussianMixture
 from .nuclear import NuclearNorm
 from .projections import L1Ball, L2Ball, LInfBall, Simplex
+from .relative_difference import RelativeDifference
+from .separable import Separable
 from .smoothed_tv import SmoothedTV
 from .sparse import L0, MCP, SCAD, L1MinusL2, LogSum
+from .sum import Sum
 from .support import Support
+from .tgv import TGV
+from .tgv_prox import TGVState
 from .tv import TV
+from .tv1d import TV1D
 from .tv_prox import TVDual
-from .wavelet import WaveletL1
+from .wavelet import WaveletL1, wavelet_dictionary
 
 __all__ = [
     "L0",
     "L1",
     "MCP",
     "SCAD",
+    "TGV",
     "TV",
+    "TV1D",
+    "Analysis",
     "AnalyticPrior",
     "Box",
+    "ElasticNet",
     "Empirical",
     "Gaussian",
     "GaussianMixture",
@@ -38,11 +49,17 @@ __all__ = [
     "NonNegative",
     "NuclearNorm",
     "Prior",
+    "RelativeDifference",
+    "Separable",
     "Simplex",
     "SmoothedTV",
+    "Sum",
     "Support",
+    "TGVState",
     "TVDual",
     "Tikhonov",
     "WaveletL1",
     "Zero",
+    "huber_tv",
+    "wavelet_dictionary",
 ]

@@ -13,7 +13,7 @@ from ..types import grad, real, require, squared
 
 
 class Prior(eqx.Module):
-    """A regulariser ``g(x) = lam R(x)`` with ``lam >= 0``; ``c * g`` scales the weight.
+    """A regulariser ``g(x) = lam R(x)`` with ``lam >= 0``; ``c * g`` scales the weight, ``g + h`` is a ``Sum``.
 
     A subclass defines ``__call__`` and ``prox`` and sets ``smooth``. Methods call the warm form (``prox_init``,
     ``prox_step``), which here is the closed form; iterative proxes carry their unknowns in ``aux``. One sample, real or
@@ -75,6 +75,13 @@ class Prior(eqx.Module):
         return eqx.tree_at(lambda g: g.lam, self, self.lam * real(scalar))
 
     __rmul__ = __mul__
+
+    def __add__(self, other: Prior) -> Prior:
+        if not isinstance(other, Prior):
+            return NotImplemented
+        from .sum import Sum  # here, since a sum is a prior
+
+        return Sum(tuple(g for term in (self, other) for g in (term.terms if isinstance(term, Sum) else (term,))))
 
     def _threshold(self, x: Array, step_size: Any) -> Array:
         """``lam * step_size`` at the precision of x."""

@@ -1,4 +1,4 @@
-"""Priors that act on each entry alone: zero, Tikhonov, L1, box and non-negativity."""
+"""Priors that act on each entry alone: zero, Tikhonov, L1, elastic net, box and non-negativity."""
 
 from __future__ import annotations
 
@@ -60,6 +60,31 @@ class L1(Prior):
     def prox(self, x, step_size):
         x = as_point(x)
         return shrink(x, self._threshold(x, step_size))
+
+
+class ElasticNet(Prior):
+    """``lam sum |x| + ratio |x|^2 / 2``: sparse, and strongly convex with modulus ``lam ratio``. Real or complex.
+
+    prox ``soft(x, t) / (1 + ratio t)``, ``t = lam step_size``. Raises ``ValueError`` for a negative ``ratio``. Source: Zou and
+    Hastie (2005).
+    """
+
+    lam: Array = eqx.field(converter=real, default=1.0)
+    ratio: Array = eqx.field(converter=real, default=1.0)
+    smooth: ClassVar[bool] = False
+
+    def __check_init__(self):
+        require(self.ratio, "ratio", nonnegative=True, shape=())
+
+    def __call__(self, x):
+        x = as_point(x)
+        square = squared(x)
+        return self._weighted(jnp.sum(safe_sqrt(square) + jnp.asarray(self.ratio, square.dtype) * square / 2), x)
+
+    def prox(self, x, step_size):
+        x = as_point(x)
+        t = self._threshold(x, step_size)
+        return scale(1 / (1 + jnp.asarray(self.ratio, t.dtype) * t), shrink(x, t))
 
 
 class Box(Prior):

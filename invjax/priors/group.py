@@ -25,7 +25,7 @@ class GroupL1(Prior):
     def __call__(self, x: Array) -> Array:
         """``lam sum |x_group|``."""
         x = as_point(x)
-        return self._weighted(jnp.sum(safe_sqrt(self._squares(x))), x)
+        return self._weighted(jnp.sum(safe_sqrt(group_squares(x, self.axes))), x)
 
     def prox(self, x: Array, step_size: Any) -> Array:
         """Block soft-thresholding."""
@@ -42,12 +42,14 @@ class GroupL1(Prior):
 
     def _norms(self, x: Array) -> Array:
         """Group norms, never quite zero: quotients and derivatives stay finite, and one fused loop computes them."""
-        return jnp.sqrt(jnp.maximum(self._squares(x), 1e3 * float(jnp.finfo(x.dtype).tiny)))
+        return jnp.sqrt(jnp.maximum(group_squares(x, self.axes), 1e3 * float(jnp.finfo(x.dtype).tiny)))
 
-    def _squares(self, x: Array) -> Array:
-        square = squared(x)
-        for axis in self.axes:
-            # Added slice by slice: on CPU a reduction over a short axis is some fifty times slower.
-            parts = [jax.lax.slice_in_dim(square, i, i + 1, axis=axis) for i in range(square.shape[axis])]
-            square = sum(parts[1:], parts[0])
-        return square
+
+def group_squares(x: Array, axes: tuple[int, ...]) -> Array:
+    """Squared norms of the groups along ``axes``, which are kept with length one."""
+    square = squared(x)
+    for axis in axes:
+        # Added slice by slice: on CPU a reduction over a short axis is some fifty times slower.
+        parts = [jax.lax.slice_in_dim(square, i, i + 1, axis=axis) for i in range(square.shape[axis])]
+        square = sum(parts[1:], parts[0])
+    return square

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from ..operators import FiniteDifferences
 from ..operators.structure import conform
 from ..types import real, require
+from .acceleration import at_rest, require_inner
 from .base import Prior, as_point
 from .group import GroupL1
 from .tv_prox import DualProblem, TVDual, tv_prox
@@ -22,7 +23,8 @@ class TV(Prior):
 
     ``kind="isotropic"``: Euclidean norm over the directions at a pixel; "anisotropic": sum over the directions.
     ``channels="joint"``: one norm over the channels too (vectorial TV: edges coincide); "separate": sum over the channels.
-    D is ``operators.FiniteDifferences(shape, boundary)``. Rudin, Osher and Fatemi (1992); Bresson and Chan (2008).
+    D is ``operators.FiniteDifferences(shape, boundary)``. Rudin, Osher and Fatemi (1992); Bresson and Chan (2008). The TV-l1
+    model is this prior under ``likelihoods.Laplace`` noise, in ``ChambollePock``, ``ADMM`` or ``SDMM``.
 
     ``prox`` runs until the duality gap is at most ``rtol`` times the objective, or ``max_inner`` (rounded up to tens) inner
     iterations; the squared error of z is at most twice the gap. It is differentiable once, in both modes, in x, lam and
@@ -59,7 +61,7 @@ class TV(Prior):
 
     def __check_init__(self):
         require(self.rtol, "rtol", nonnegative=True)
-        _require_inner(self.max_inner, "max_inner")
+        require_inner(self.max_inner, "max_inner")
 
     def __call__(self, x):
         x = self._point(x)
@@ -80,16 +82,14 @@ class TV(Prior):
         return self._problem.start(channels_first(self._point(x)))
 
     def prox_step(self, x, step_size, aux, num_inner):
-        """``(z, aux)`` after ``num_inner >= 1`` accelerated dual iterations from ``aux``."""
-        _require_inner(num_inner, "num_inner")
+        """``(z, aux)`` after ``num_inner >= 1`` accelerated dual iterations from ``aux``, beginning at rest."""
+        require_inner(num_inner, "num_inner")
         x = self._point(x)
         return _warm(self._problem, x, self._threshold(x, step_size), aux, num_inner)
 
     def split(self) -> tuple[GroupL1, FiniteDifferences]:
         """``(outer, K)`` with ``TV(x) = outer(K(x))`` and a closed-form ``outer.prox``: what the splitting solvers use."""
-        directions = (0,) if self.grouping.kind == "isotropic" else ()
-        channels = (-1,) if self.grouping.channels == "joint" else ()
-        return GroupL1(self.lam, directions + channels), self.operator
+        return GroupL1(self.lam, self.grouping.axes), self.operator
 
     def dual(self, aux: TVDual) -> Array:
         """The dual variables of ``aux`` as an array of the structure of ``operator(x)``, norms at most one."""
@@ -116,11 +116,6 @@ class TV(Prior):
         return jnp.asarray(self.rtol).astype(x.real.dtype)
 
 
-def _require_inner(value: int, name: str) -> None:
-    if value < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value}")
-
-
 @eqx.filter_jit
 def _cold(problem: DualProblem, x: Array, weight: Array, rtol: Array) -> Array:
     return channels_last(tv_prox(problem, channels_first(x), weight, rtol))
@@ -135,5 +130,5 @@ def _cold_with_dual(problem: DualProblem, x: Array, weight: Array, rtol: Array) 
 @eqx.filter_jit
 def _warm(problem: DualProblem, x: Array, weight: Array, aux: TVDual, num_inner: int) -> tuple[Array, TVDual]:
     x = channels_first(x)
-    aux = problem.advance(x, weight, aux, num_inner)
+    aux = problem.advance(x, weight, at_rest(aux), num_inner)
     return channels_last(problem.primal(x, weight, aux.dual)), aux

@@ -1,10 +1,7 @@
 """The prox of total variation: accelerated projected gradient on the dual (Beck and Teboulle 2009, FGP).
 
 ``prox_c(x) = x - c D^H p`` for a ``p`` in the unit balls that maximises the dual. ``p`` is kept normalised (the constraint is
-one whatever ``c``), so that it stays feasible, and a good start, when ``c = lam step_size`` or ``x`` change. Momentum is
-``(k - 1) / (k + 5)``, which Chambolle and Dossal (2015) prove to converge, and starts again when it points uphill
-(O'Donoghue and Candes 2015); this is looked at once per block of iterations, because on CPU a sum over the image costs
-as much as several iterations.
+one whatever ``c``), so that it stays feasible, and a good start, when ``c = lam step_size`` or ``x`` change.
 """
 
 from __future__ import annotations
@@ -17,12 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..types import inner, squared
+from ..types import squared
+from .acceleration import BLOCK, advance, search
 from .base import scale
 from .variation import Field, Grouping, adjoint, differences
-
-_BLOCK = 10
-_MOMENTUM = 5
 
 
 class TVDual(NamedTuple):
@@ -56,18 +51,12 @@ class DualProblem:
         # A weight of zero would divide by zero; below this floor the steps are only shorter than they could be.
         floor = float(jnp.finfo(weight.dtype).tiny) ** 0.25
         length = 1 / (self.squared_norm * jnp.maximum(weight, floor))
-        before = jax.lax.fori_loop(0, num_inner - 1, lambda _, a: self._step(x, weight, length, a), aux)
-        after = self._step(x, weight, length, before)
-        uphill = sum(inner(q - p, p - o) for q, p, o in zip(before.ahead, after.dual, before.dual, strict=True))
-        return after._replace(age=jnp.where(uphill > 0, 0, after.age))
 
-    def _step(self, x: Array, weight: Array, length: Array, aux: TVDual) -> TVDual:
-        slope = differences(self.primal(x, weight, aux.ahead), self.boundary)
-        dual = self.grouping.project(tuple(q + scale(length, s) for q, s in zip(aux.ahead, slope, strict=True)))
-        k = aux.age.astype(weight.dtype)
-        pace = k / (k + (1 + _MOMENTUM))
-        ahead = tuple(p + scale(pace, p - o) for p, o in zip(dual, aux.dual, strict=True))
-        return TVDual(dual, ahead, aux.age + 1)
+        def step(ahead: Field) -> Field:
+            slope = differences(self.primal(x, weight, ahead), self.boundary)
+            return self.grouping.project(tuple(q + scale(length, s) for q, s in zip(ahead, slope, strict=True)))
+
+        return advance(step, aux, num_inner)
 
     def variation(self, z: Array) -> Float[Array, ""]:
         """Sum of the group norms of ``D z``."""
@@ -91,22 +80,11 @@ class DualProblem:
             objective = weight * self.variation(z) + jnp.sum(squared(z - x)) / 2
             return ~(self.gap(x, z, aux.dual, weight) > rtol * objective)  # a NaN stops too
 
-        def block(carry: _Search) -> _Search:
-            aux = self.advance(x, weight, carry.aux, _BLOCK)
-            z = self.primal(x, weight, aux.dual)
-            return _Search(carry.num_inner + _BLOCK, z, aux, converged(z, aux))
+        def block(state: tuple[Array, TVDual]) -> tuple[Array, TVDual]:
+            aux = self.advance(x, weight, state[1], BLOCK)
+            return self.primal(x, weight, aux.dual), aux
 
-        aux = self.start(x)
-        first = _Search(jnp.zeros((), jnp.int32), x, aux, converged(x, aux))
-        last = jax.lax.while_loop(lambda s: ~s.done & (s.num_inner < self.max_inner), block, first)
-        return last.z, last.aux
-
-
-class _Search(NamedTuple):
-    num_inner: Int[Array, ""]
-    z: Array
-    aux: TVDual
-    done: Array
+        return search(block, lambda state: converged(*state), (x, self.start(x)), self.max_inner)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

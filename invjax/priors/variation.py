@@ -36,6 +36,12 @@ class Grouping:
         if self.channels not in ("joint", "separate"):
             raise ValueError(f"channels: expected 'joint' or 'separate', got {self.channels!r}")
 
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes of ``operators.FiniteDifferences``' output that make up a group."""
+        directions = (0,) if self.kind == "isotropic" else ()
+        return directions + ((-1,) if self.channels == "joint" else ())
+
     def gather(self, field: Field) -> Field:
         """Sums over the groups: one array for isotropic variation, one per direction for anisotropic."""
         sums = (sum(field[1:], field[0]),) if self.kind == "isotropic" else field
@@ -75,22 +81,24 @@ def channels_last(x: Array) -> Array:
 
 def differences(x: Array, boundary: str) -> Field:
     """Forward differences of ``[C, *spatial]`` along every spatial axis."""
-    return tuple(_difference(x, axis, boundary) for axis in range(1, x.ndim))
+    return tuple(difference(x, axis, boundary) for axis in range(1, x.ndim))
 
 
 def adjoint(field: Field, boundary: str) -> Array:
     """Adjoint of ``differences``, minus the divergence."""
-    parts = [_adjoint(v, axis, boundary) for axis, v in enumerate(field, 1)]
+    parts = [difference_adjoint(v, axis, boundary) for axis, v in enumerate(field, 1)]
     return sum(parts[1:], parts[0])
 
 
-def _difference(x: Array, axis: int, boundary: str) -> Array:
+def difference(x: Array, axis: int, boundary: str) -> Array:
+    """Forward difference along one axis."""
     if boundary == "circular":
         return jnp.roll(x, -1, axis) - x
     return _pad(jnp.diff(x, axis=axis), axis, 0, 1)
 
 
-def _adjoint(v: Array, axis: int, boundary: str) -> Array:
+def difference_adjoint(v: Array, axis: int, boundary: str) -> Array:
+    """Adjoint of ``difference``."""
     if boundary == "circular":
         return jnp.roll(v, 1, axis) - v
     kept = jax.lax.slice_in_dim(v, 0, v.shape[axis] - 1, axis=axis)

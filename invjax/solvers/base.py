@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..likelihoods import Gaussian
-from ..operators import Identity, LinearOperator
 from ..operators.structure import scale
+from ..priors.sum import split as split
 from ..types import norm, real, require
 
 
@@ -16,6 +16,11 @@ class Info(NamedTuple):
     """Diagnostics of a step: ``residual`` is the norm of the change that the step made."""
 
     residual: Array
+
+
+def add(a: PyTree, b: PyTree, factor: Any = 1) -> PyTree:
+    """``a + factor b``, leaf by leaf: the dual variables of a sum of priors are tuples."""
+    return jax.tree.map(jnp.add, a, scale(real(factor), b))
 
 
 def change(new: PyTree, old: PyTree) -> Info:
@@ -38,13 +43,6 @@ def require_white(likelihood: Any) -> None:
     """Raise ``ValueError`` unless the noise is Gaussian with one standard deviation for all measurements."""
     if not isinstance(likelihood.noise, Gaussian) or jnp.ndim(likelihood.noise.sigma):
         raise ValueError(f"likelihood: expected Gaussian noise with a scalar sigma, got {likelihood.noise}")
-
-
-def split(prior: Any, x_structure: Any) -> tuple[Any, LinearOperator]:
-    """``(outer, K)`` with ``prior(x) = outer(K x)`` and a closed-form ``outer.prox``: TV splits, others have ``K = I``."""
-    if hasattr(prior, "split"):
-        return prior.split()
-    return prior, Identity(x_structure.shape, complex=jnp.issubdtype(x_structure.dtype, jnp.complexfloating))
 
 
 def dual_step(outer: Any, v: Array, step_size: Array) -> Array:

@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 
 from ..operators.structure import scale
 from ..types import real, require
-from .base import Info, change, dual_step, split, step_size_or_default
+from .base import Info, add, change, dual_step, split, step_size_or_default
 
 
 class PrimalDualState(NamedTuple):
@@ -81,13 +81,13 @@ class ChambollePock(eqx.Module):
         A = self.likelihood.operator
         if not self.dualise:
             new = self.likelihood.prox(x - scale(tau, K.H(p)), tau)
-            p = dual_step(outer, p + scale(sigma, K(2 * new - x)), sigma)
+            p = dual_step(outer, add(p, K(2 * new - x), sigma), sigma)
             return PrimalDualState(new, (p, q))
         new = x - scale(tau, K.H(p) + A.H(q))
         if self.constraint is not None:
             new = self.constraint.prox(new, tau)
         ahead = 2 * new - x
-        p = dual_step(outer, p + scale(sigma, K(ahead)), sigma)
+        p = dual_step(outer, add(p, K(ahead), sigma), sigma)
         q = dual_step(DataTerm(self.likelihood.noise, self.likelihood.y), q + scale(sigma, A(ahead)), sigma)
         return PrimalDualState(new, (p, q))
 
@@ -136,5 +136,5 @@ class CondatVu(eqx.Module):
         new = x - scale(self.step_size, self.likelihood.grad(x) + K.H(p))
         if self.constraint is not None:
             new = self.constraint.prox(new, self.step_size)
-        p = dual_step(outer, p + scale(self.dual_step_size, K(2 * new - x)), self.dual_step_size)
+        p = dual_step(outer, add(p, K(2 * new - x), self.dual_step_size), self.dual_step_size)
         return PrimalDualState(new, p)

@@ -7,7 +7,7 @@ from jaxtyping import Array, PyTree
 
 from ..operators.structure import scale
 from ..types import real, require
-from .base import Info, change, split
+from .base import Info, add, change, split
 
 
 class SDMMState(NamedTuple):
@@ -60,5 +60,5 @@ class SDMM(eqx.Module):
         outer, K = split(self.prior, s)
         v = self.likelihood.prox(s, self.step_size)
         w = outer.prox(t, self.step_size / self.rho)
-        x = K.shifted_solve(2 * v - s + scale(self.rho, K.H(2 * w - t)), self.rho)
-        return SDMMState(x, s + scale(self.relaxation, x - v), t + scale(self.relaxation, K(x) - w))
+        x = K.shifted_solve(2 * v - s + scale(self.rho, K.H(add(add(w, w), t, -1))), self.rho)
+        return SDMMState(x, add(s, x - v, self.relaxation), add(t, add(K(x), w, -1), self.relaxation))

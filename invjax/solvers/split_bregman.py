@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 from ..operators import Identity, stack
 from ..operators.structure import scale
 from ..types import real, require
-from .base import Info, change, require_white, split
+from .base import Info, add, change, require_white, split
 
 
 class SplitBregmanState(NamedTuple):
@@ -61,8 +61,8 @@ class SplitBregman(eqx.Module):
         x, t = state
         outer, K = split(self.prior, x)
         w = outer.prox(t, 1 / self.rho)
-        x = self._quadratic(K, 2 * w - t)
-        return SplitBregmanState(x, t + scale(self.relaxation, K(x) - w))
+        x = self._quadratic(K, add(add(w, w), t, -1))
+        return SplitBregmanState(x, add(t, add(K(x), w, -1), self.relaxation))
 
     def _quadratic(self, K: Any, target: PyTree) -> PyTree:
         """``argmin_x |A x - y|^2 / (2 sigma^2) + rho |K x - target|^2 / 2``."""

@@ -5,7 +5,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from invjax import operators as ops
 from invjax import priors
 
 IMAGE = (6, 8, 2)
@@ -15,8 +17,11 @@ def weight(r):
     return r.uniform(0.2, 0.6)
 
 
+TIGHT = {"rtol": 1e-11, "max_inner": 20000}
+
+
 def tv(shape=IMAGE, **settings):
-    return lambda r: priors.TV(shape, weight(r), rtol=1e-11, max_inner=20000, **settings)
+    return lambda r: priors.TV(shape, weight(r), **TIGHT, **settings)
 
 
 PRIORS = {
@@ -56,19 +61,57 @@ PRIORS = {
     "tv_circular": tv(boundary="circular", channels="separate"),
     "tv_complex": tv(complex=True, kind="anisotropic"),
     "tv_3d": tv((3, 4, 4, 1)),
+    "elastic_net": lambda r: priors.ElasticNet(weight(r), r.uniform(0.5, 2)),
+    "elastic_net_complex": lambda r: priors.ElasticNet(weight(r), r.uniform(0.5, 2)),
+    "tv_1d": lambda r: priors.TV1D(weight(r), axis=1),
+    "tgv": lambda r: priors.TGV(IMAGE, weight(r), r.uniform(1, 2), **TIGHT),
+    "huber_tv": lambda r: priors.huber_tv(IMAGE, weight(r), r.uniform(0.05, 0.2), **TIGHT),
+    "analysis_complex": lambda r: priors.Analysis(
+        priors.L1(), ops.FiniteDifferences(IMAGE, "circular", complex=True), weight(r), **TIGHT
+    ),
+    "sum": lambda r: priors.Sum((priors.TV(IMAGE, weight(r)), priors.L1(weight(r))), weight(r), **TIGHT),
+    "relative_difference": lambda r: priors.RelativeDifference(
+        IMAGE, weight(r), r.uniform(1, 3), r.uniform(0.1, 0.2), kappa=r.uniform(0.5, 1, IMAGE)
+    ),
     "smoothed_tv": lambda r: priors.SmoothedTV(IMAGE, weight(r), r.uniform(0.05, 0.2)),
     "smoothed_tv_complex": lambda r: priors.SmoothedTV(IMAGE, weight(r), 0.1, "anisotropic", complex=True),
 }
-PROXIMABLE = [name for name in PRIORS if not name.startswith("smoothed")]
+PROXIMABLE = [name for name in PRIORS if not name.startswith(("smoothed", "relative"))]
 NONCONVEX = ("l0", "l0_complex", "mcp", "scad", "log_sum", "l1_minus_l2", "l1_minus_l2_complex")
 """Optimality, Moreau's identity and non-expansiveness of a convex prox do not hold; they are checked by brute force."""
 INDICATORS = ("box", "nonnegative", "simplex", "l1_ball", "l1_ball_complex", "l2_ball", "l2_ball_complex", "linf_ball")
 INDICATORS += ("linf_ball_complex", "support", "support_complex")
 SMOOTH = ["huber", "huber_complex", "zero", "tikhonov", "tikhonov_complex", "smoothed_tv", "smoothed_tv_complex"]
+INDICATORS += ("linf_ball_complex",)
+SMOOTH = [
+    "huber_tv",
+    "relative_difference",
+    "huber",
+    "huber_complex",
+    "zero",
+    "tikhonov",
+    "tikhonov_complex",
+    "smoothed_tv",
+    "smoothed_tv_complex",
+]
 SHAPES = {"wavelet_l1": (8, 8, 1), "tv_3d": (3, 4, 4, 1)}
+POSITIVE = ("relative_difference",)
+ARGUMENTS = {
+    "box": (0.0, 1.0),
+    "support": (np.ones((8, 8, 1)),),
+    "analysis_complex": (priors.L1(), ops.Identity(IMAGE)),
+    "huber_tv": (priors.L1(), ops.Identity(IMAGE)),
+    "sum": ((priors.L1(),),),
+    **dict.fromkeys(
+        (n for n in PRIORS if n.startswith(("wavelet_l1", "tv", "tgv", "smoothed", "relative"))), ((8, 8, 1),)
+    ),
+    "tv_1d": (),
+}
+"""What the constructors need besides ``lam``."""
 
 
 def point(key, name, dtype=jnp.float64, batch=()):
     """A random image (or a batch) of the shape and kind of prior ``name`` at the precision of ``dtype``."""
     kind = jnp.result_type(dtype, jnp.complex64) if name.endswith("complex") else dtype
-    return jax.random.normal(key, (*batch, *SHAPES.get(name, IMAGE)), kind)
+    x = jax.random.normal(key, (*batch, *SHAPES.get(name, IMAGE)), kind)
+    return jnp.abs(x) if name in POSITIVE else x

@@ -13,14 +13,13 @@ from invjax import priors
 from invjax.types import inner, norm
 
 from ..registry import build, strictly
-from .registry import INDICATORS, NONCONVEX, PRIORS, PROXIMABLE, SMOOTH, point
+from .registry import ARGUMENTS, INDICATORS, NONCONVEX, PRIORS, PROXIMABLE, SMOOTH, point
 
 every = pytest.mark.parametrize("name", PRIORS)
 proximable = pytest.mark.parametrize("name", PROXIMABLE)
 convex = pytest.mark.parametrize("name", [name for name in PROXIMABLE if name not in NONCONVEX])
 smooth = pytest.mark.parametrize("name", SMOOTH)
 STEP = 0.7
-REQUIRED = {"box": [0.0, 1.0], "support": [np.ones((8, 8, 1))]}  # arguments without a default
 CONE = ("zero", *INDICATORS)  # the weight has no effect on the prox
 
 
@@ -95,7 +94,7 @@ def test_calculus_refuses_negative_weights(name):
     with pytest.raises(ValueError, match="scalar: expected non-negative"):
         -1.0 * g
     with pytest.raises(ValueError, match="lam: expected non-negative"):
-        type(g)(*REQUIRED.get(name.split("_")[0], [(8, 8, 1)] if hasattr(g, "operator") else []), lam=-1.0)
+        type(g)(*ARGUMENTS.get(name, ()), lam=-1.0)
     with pytest.raises(TypeError):
         g * g
 

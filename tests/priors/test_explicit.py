@@ -64,6 +64,18 @@ def test_translation_and_scaling_calculus():
     np.testing.assert_allclose(priors.Box(-2.0, 4.0).prox(4 * X, 1.0), 2 * priors.Box(-1.0, 2.0).prox(2 * X, 1.0))
 
 
+def test_elastic_net():
+    """Against 600 001 points; and the prox of f + rho |x|^2 / 2 is prox_{t f}(x / (1 + step rho)), t = step / (1 + step rho)."""
+    g, grid = priors.ElasticNet(0.7, 2.0), np.linspace(-3, 3, 600_001)
+    penalty = 0.5 * 0.7 * (np.abs(grid) + grid**2)
+    exact = [grid[(penalty + (grid - x) ** 2 / 2).argmin()] for x in X]
+    np.testing.assert_allclose(g.prox(X, 0.5), exact, atol=1e-5)
+    np.testing.assert_allclose(g(X), 0.7 * np.sum(np.abs(X) + X**2), rtol=1e-14)
+    np.testing.assert_allclose(g.prox(X, 0.5), priors.L1(0.7).prox(X / 1.7, 0.5 / 1.7), rtol=1e-13)
+    with pytest.raises(ValueError, match="ratio: expected non-negative"):
+        priors.ElasticNet(1.0, -1.0)
+
+
 def wavelet_matrix(g, shape):
     eye = np.eye(np.prod(shape)).reshape(-1, *shape)
     return np.stack([np.asarray(g.operator(e)).ravel() for e in eye], 1)

@@ -35,11 +35,15 @@ def test_prox_is_the_global_minimiser(name):
         assert np.abs(grid[all_values < all_values.min() + 1e-9] - p).min() < 1e-4
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_l1_minus_l2_prox_is_no_worse_than_any_descent(seed):
-    """Of a vector: no start of a local search finds a lower objective; all four cases of the lemma appear."""
-    r, g = np.random.default_rng(seed), priors.L1MinusL2(1.0, 0.9)
-    x, t = r.normal(size=3) * (0.2, 0.9, 2.0, 0.6)[seed], 0.8
+CASES = {"above": 2.0, "equal": 0.8, "between": 0.5, "below": 0.06}
+"""The four cases of the lemma: the largest entry against t = 0.8 and (1 - ratio) t = 0.08."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_l1_minus_l2_prox_is_no_worse_than_any_descent(case):
+    """Of a vector: no start of a local search finds a lower objective, in each case of the lemma."""
+    r, g, t = np.random.default_rng(0), priors.L1MinusL2(1.0, 0.9), 0.8
+    x = CASES[case] * np.array([-0.3, 1.0, 0.7])
 
     def objective(z):
         return t * (np.abs(z).sum() - 0.9 * np.linalg.norm(z)) + ((z - x) ** 2).sum() / 2
@@ -51,6 +55,7 @@ def test_l1_minus_l2_prox_is_no_worse_than_any_descent(seed):
         for s in starts
     ]
     assert objective(p) <= min(found) + 1e-9
+    assert np.count_nonzero(p) == {"above": 2, "equal": 1, "between": 1, "below": 0}[case]
 
 
 @pytest.mark.parametrize("radius", [0.7, 2.5])
@@ -79,6 +84,14 @@ def test_projection_on_the_l1_ball(complex):
     np.testing.assert_array_equal(ball.prox(jnp.asarray(inside), 1.0), inside)
     assert ball(jnp.asarray(p)) == 0
     assert ball(jnp.asarray(x)) == jnp.inf
+
+
+def test_huber_of_groups():
+    """Entries along the axis share one norm; a pair is moved along itself as its norm is."""
+    x, g = np.array([[3.0, 0.03], [4.0, 0.04]]), priors.Huber(0.5, 0.1, axes=(0,))
+    np.testing.assert_allclose(g(x), 0.5 * ((5 - 0.05) + 0.05**2 / 0.2), rtol=1e-13)
+    norms = priors.Huber(0.5, 0.1).prox(np.array([5.0, 0.05]), 0.6)
+    np.testing.assert_allclose(g.prox(x, 0.6), x * np.asarray(norms) / np.array([5.0, 0.05]), rtol=1e-13)
 
 
 def test_balls_have_their_radius():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from invjax import iterate, priors, solvers
+from invjax.data import photograph
 
 from .problems import TV_SHAPE, objective, tv_problem
 
@@ -98,3 +99,21 @@ def test_primal_dual_iterates_equal_their_definition(name):
     np.testing.assert_allclose(np.ravel(end.position), x, atol=1e-9)
     dual = end.dual[0] if name == "chambolle_pock" else end.dual
     np.testing.assert_allclose(np.ravel(dual), p, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", [solvers.ProximalGradient, solvers.FISTA])
+def test_a_warm_prox_keeps_the_iterations_stable(method):
+    """Proximal gradient is non-expansive, so no perturbation of the start grows. Momentum that the inner iterations took over
+    from one outer step to the next made it grow without bound (by 1e2 and 1e11 here)."""
+    shape = (32, 32, 1)
+    A = ops.parallel_beam(np.linspace(0, np.pi, 20, endpoint=False), shape, 46, pixel_size=1 / 32)
+    x, r = photograph("camera", 32), np.random.default_rng(0)
+    f = likelihoods.InverseProblem(A, likelihoods.Gaussian(0.005)).likelihood(A(x))
+    solver = method(f, priors.TV(shape, 10.0))
+    direction = jnp.asarray(r.normal(size=shape))
+
+    @jax.jit
+    def moved(start):
+        return jax.jvp(lambda x: iterate(solver, x, 100)[0].position, (start,), (direction,))[1]
+
+    assert jnp.linalg.norm(moved(jnp.asarray(x, float))) <= jnp.linalg.norm(direction)
