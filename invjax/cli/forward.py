@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..drive import iterate
 from ..generators import MotionBlur, PolynomialLines
 from ..likelihoods import Gaussian, Likelihood
 from ..operators import (
@@ -27,9 +28,11 @@ from ..operators import (
     single_coil_mri,
     uniform_kernel,
 )
-from ..solvers import spectral_start
+from ..solvers import WirtingerFlow, spectral_start
 from ..types import real
 from .options import OptionError, Spec
+
+_FLOW_STEPS = 200
 
 
 class Forward(NamedTuple):
@@ -119,7 +122,8 @@ def _intensities(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
     A = PhaseRetrieval(B)
 
     def start(y: Array) -> Array:
-        x = spectral_start(start_key, Likelihood(A, Gaussian(real(1.0)), y))
+        f = Likelihood(A, Gaussian(real(1.0)), y)
+        x = iterate(WirtingerFlow(f), spectral_start(start_key, f), _FLOW_STEPS)[0].position
         return x * jnp.sign(x.mean())
 
     def picture(y: Array) -> Array:
@@ -127,4 +131,4 @@ def _intensities(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
         logarithm = jnp.log1p(jnp.fft.fftshift(jnp.abs(y[:2]), axes=(1, 2)))
         return jnp.concatenate(list(logarithm / logarithm.max()), axis=1)
 
-    return Forward(A, start, "spectral start", picture)
+    return Forward(A, start, "Wirtinger flow", picture)

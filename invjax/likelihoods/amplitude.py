@@ -15,8 +15,9 @@ class Amplitude(Fidelity):
     """``sum (sqrt(u + eps) - sqrt(y + eps))^2 / (2 sigma^2)`` of intensities ``u, y >= 0``, such as ``u = |B x|^2``.
 
     The variance of ``sqrt(y)`` hardly depends on the count, so this is close to the Poisson likelihood with ``sigma = sqrt(gain)
-    / 2``. ``eps > 0`` keeps the gradient ``(1 - sqrt((y + eps) / (u + eps))) / (2 sigma^2)`` finite at zero. The potential is
-    convex; ``prox`` is its minimiser over ``v >= 0``. Raises ``ValueError`` unless ``sigma`` and ``eps`` are positive.
+    / 2``. ``eps > 0`` keeps the gradient ``(1 - sqrt((y + eps) / (u + eps))) / (2 sigma^2)`` finite at zero. What noise made
+    negative in ``y`` counts as zero. The potential is convex; ``prox`` is its minimiser over ``v >= 0``. Raises ``ValueError``
+    unless ``sigma`` and ``eps`` are positive.
     """
 
     sigma: Array = eqx.field(converter=real, default=1.0)
@@ -28,7 +29,11 @@ class Amplitude(Fidelity):
 
     def _roots(self, u: Array, y: Array) -> tuple[Array, Array, Array]:
         eps = as_parameter(self.eps, u)
-        return jnp.sqrt(jnp.maximum(u, 0) + eps), jnp.sqrt(y + eps), 0.5 / as_parameter(self.sigma, u) ** 2
+        return (
+            jnp.sqrt(jnp.maximum(u, 0) + eps),
+            jnp.sqrt(jnp.maximum(y, 0) + eps),
+            0.5 / as_parameter(self.sigma, u) ** 2,
+        )
 
     def potential(self, u, y):
         a, b, weight = self._roots(u, y)
@@ -50,4 +55,4 @@ class Amplitude(Fidelity):
     def lipschitz(self, y):
         """``sqrt(max y + eps) / (4 sigma^2 eps^(3/2))``, at ``u = 0``."""
         eps = as_parameter(self.eps, y)
-        return jnp.max(jnp.sqrt(y + eps) / (4 * as_parameter(self.sigma, y) ** 2 * eps**1.5))
+        return jnp.max(jnp.sqrt(jnp.maximum(y, 0) + eps) / (4 * as_parameter(self.sigma, y) ** 2 * eps**1.5))

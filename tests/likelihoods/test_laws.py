@@ -304,3 +304,12 @@ def test_errors_name_argument_expected_and_got(message):
     with pytest.raises(ValueError) as error:
         ERRORS[message]()
     assert message in str(error.value)
+
+
+def test_amplitudes_of_negative_intensities_count_as_zero():
+    """Noise makes measured intensities negative."""
+    fidelity, u = lik.Amplitude(), jnp.array([0.3, 0.7])
+    negative, zero = jnp.array([-0.1, 0.5]), jnp.array([0.0, 0.5])
+    for name in ("potential", "grad"):
+        np.testing.assert_array_equal(call(fidelity, name, u, negative), call(fidelity, name, u, zero))
+    np.testing.assert_array_equal(call(fidelity, "prox", u, negative, 0.3), call(fidelity, "prox", u, zero, 0.3))

@@ -1,10 +1,12 @@
 """Total-variation deblurring: every solver reaches an optimum that a duality gap certifies."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invjax import iterate, priors, solvers
+from invjax import iterate, likelihoods, priors, solvers
+from invjax import operators as ops
 from invjax.data import photograph
 
 from .problems import TV_SHAPE, objective, tv_problem
