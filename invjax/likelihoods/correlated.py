@@ -20,7 +20,8 @@ class CorrelatedGaussian(NoiseModel):
     spectrum, such as ``B.gram + 0.1 * Identity(shape)`` for a circular blur B (stationary noise), whose every function is
     then as fast as its transform. For complex data C is the covariance of the real and of the imaginary part.
     prox: ``y + C (C + step I)^-1 (u - y)``. Derivatives with respect to a matrix need distinct eigenvalues. Raises
-    ``ValueError`` for a matrix that is not symmetric, an operator without a spectrum, or eigenvalues that are not positive.
+    ``ValueError`` for a matrix that is not symmetric, an operator without a spectrum, eigenvalues that are not positive,
+    and for measurements of another size.
     """
 
     covariance: Covariance | LinearOperator
@@ -45,11 +46,17 @@ class CorrelatedGaussian(NoiseModel):
         else:
             require(self.covariance.eigenvalues, "eigenvalues of covariance", positive=True)
 
-    @property
-    def _eigen(self) -> Spectrum | Covariance:
-        """The covariance in its eigenbasis."""
+    def _eigen(self, y: Array) -> Spectrum | Covariance:
+        """The covariance in its eigenbasis, of measurements like ``y``."""
         if isinstance(self.covariance, Covariance):
+            basis = self.covariance.basis
+            if basis is not None and basis.shape[0] != y.size:
+                raise ValueError(
+                    f"covariance: expected a matrix {(y.size,) * 2} for shape {y.shape}, got {basis.shape}"
+                )
             return self.covariance
+        if self.covariance.in_structure.shape != y.shape:
+            raise ValueError(f"covariance: expected one on shape {y.shape}, got {self.covariance.in_structure}")
         spectrum = self.covariance.spectrum
         assert spectrum is not None  # checked when built
         return spectrum.map(jnp.real)
@@ -58,31 +65,31 @@ class CorrelatedGaussian(NoiseModel):
         shape = (2, *clean.shape) if jnp.iscomplexobj(clean) else clean.shape
         white = jax.random.normal(key, shape, clean.real.dtype)
         white = jax.lax.complex(white[0], white[1]) if jnp.iscomplexobj(clean) else white
-        return clean + self._eigen.map(jnp.sqrt).apply(white)
+        return clean + self._eigen(clean).map(jnp.sqrt).apply(white)
 
     def potential(self, u, y):
         return 0.5 * inner(u - y, self.grad(u, y))
 
     def log_prob(self, u, y):
         parts = 2 if jnp.iscomplexobj(u) else 1
-        log_det = self._eigen.map(jnp.log).trace(u).astype(u.real.dtype)
+        log_det = self._eigen(u).map(jnp.log).trace(u).astype(u.real.dtype)
         return -self.potential(u, y) - 0.5 * parts * (log_det + u.size * math.log(2 * math.pi))
 
     def grad(self, u, y):
-        return self._eigen.map(jnp.reciprocal).apply(u - y)
+        return self._eigen(u).map(jnp.reciprocal).apply(u - y)
 
     def prox(self, u: Array, y: Array, step_size: Any) -> Array:
         step = real(step_size)
-        return y + self._eigen.map(lambda v: v / (v + jnp.asarray(step, v.dtype))).apply(u - y)
+        return y + self._eigen(u).map(lambda v: v / (v + jnp.asarray(step, v.dtype))).apply(u - y)
 
     def lipschitz(self, y):
-        eigen = self._eigen
+        eigen = self._eigen(y)
         values = eigen.values if isinstance(eigen, Spectrum) else eigen.eigenvalues
         return jnp.max(1 / values).astype(y.real.dtype)
 
     def whitener(self, y):
         """``C^(-1/2)``."""
-        eigen = self._eigen.map(jax.lax.rsqrt)
+        eigen = self._eigen(y).map(jax.lax.rsqrt)
         if isinstance(eigen, Spectrum):
             return Diagonalised(eigen, structure(y.shape, jnp.iscomplexobj(y)))
         columns = jax.vmap(eigen.apply)(jnp.eye(y.size, dtype=eigen.eigenvalues.dtype).reshape(-1, *y.shape))

@@ -53,6 +53,7 @@ class RealFourier:
         return jnp.fft.irfftn(coefficients, s=self.sizes, axes=range(len(self.sizes)), norm="ortho")
 
     def multiplicity(self, shape: tuple[int, ...]) -> Array:
+        """2 for the frequencies whose conjugates are not kept, else 1."""
         last = len(self.sizes) - 1
         column = jnp.arange(shape[last])
         alone = (column == 0) | (

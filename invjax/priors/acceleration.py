@@ -59,14 +59,14 @@ class _Search(NamedTuple):
     done: Array
 
 
-def search(block: Callable[[State], State], converged: Callable[[State], Array], start: State, max_inner: int) -> State:
-    """``block`` (ten iterations) after block until ``converged``, or ``max_inner`` iterations are done."""
+def search(block: Callable[[State], tuple[State, Array]], start: State, max_inner: int) -> State:
+    """``state, done = block(state)`` (ten iterations) until ``done``, or ``max_inner`` iterations are done."""
 
     def body(carry: _Search) -> _Search:
-        state = block(carry.state)
-        return _Search(carry.num_inner + BLOCK, state, converged(state))
+        state, done = block(carry.state)
+        return _Search(carry.num_inner + BLOCK, state, done)
 
-    first = _Search(jnp.zeros((), jnp.int32), start, converged(start))
+    first = _Search(jnp.zeros((), jnp.int32), start, jnp.zeros((), bool))
     return jax.lax.while_loop(lambda s: ~s.done & (s.num_inner < max_inner), body, first).state
 
 

@@ -80,7 +80,7 @@ def huber_tv(
     """Total variation with the Huber function of ``D x``: quadratic where ``|D x| <= delta``, so smooth, without staircases.
 
     The arguments are those of ``TV``; ``delta`` is that of ``Huber``. Smooth and with a prox. Source: Huber (1964) for the
-    function; Chambolle and Pock (2011), section 6.2.3.
+    function; Chambolle and Pock (2011), section 6.2.
     """
     outer = Huber(real(1.0), real(delta), Grouping(kind, channels).axes)
     D = FiniteDifferences(shape, boundary, complex=complex)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Int, PyTree
 from ..implicit import implicit_solve
 from ..operators import LinearOperator
 from ..operators.structure import conform, scale
-from ..types import norm, require, squared
+from ..types import inner, norm, require, squared
 from .acceleration import BLOCK, advance, at_rest, require_inner, search
 from .base import Prior, as_point
 
@@ -61,19 +61,24 @@ class SplitProx(eqx.Module):
         return advance(self.fixed_point, aux, num_inner)
 
     def search(self, rtol: Array, max_inner: int) -> PyTree:
-        """The dual variables ``p`` with ``|p| |w - K z|`` at most ``rtol`` times ``outer(w) + |z - x|^2 / 2``."""
+        """The dual variables ``p`` with ``|p| |w - K z|`` at most ``rtol`` times ``|<p, w>| + |z - x|^2 / 2``.
 
-        def converged(aux: SplitDual) -> Array:
+        That is the objective where ``outer`` is a norm. (Of an indicator, ``outer(w)`` may be infinite by rounding.)
+        """
+
+        def block(state: tuple[SplitDual, PyTree]) -> tuple[tuple[SplitDual, PyTree], Array]:
+            aux = self.advance(state[0], BLOCK)
             length = 1 / jnp.asarray(self.squared_norm, self.x.real.dtype)
             ahead = self._ahead(aux.dual, length)
             p = self.outer.conj_prox(ahead, length)
             w = jax.tree.map(lambda a, b: scale(1 / length, a - b), ahead, p)
             z = self.primal(p)
             gap = norm(p) * norm(jax.tree.map(jnp.subtract, w, self.operator(z)))
-            return ~(gap > rtol * (self.outer(w) + jnp.sum(squared(z - self.x)) / 2))  # a NaN stops too
+            size = jnp.abs(inner(p, w)) + jnp.sum(squared(z - self.x)) / 2
+            return (aux, p), ~(gap > rtol * size)  # a NaN stops too
 
-        # What was found to have converged is the plain step from the last state.
-        return self.fixed_point(search(lambda aux: self.advance(aux, BLOCK), converged, self.start(), max_inner).dual)
+        start = self.start()
+        return search(block, (start, start.dual), max_inner)[1]
 
 
 class SplitPrior(Prior):

@@ -76,15 +76,13 @@ class DualProblem:
     def search(self, x: Array, weight: Array, rtol: Array) -> tuple[Array, TVDual]:
         """Blocks of steps until the gap is at most ``rtol`` times the primal objective, or ``max_inner`` steps are done."""
 
-        def converged(z: Array, aux: TVDual) -> Array:
-            objective = weight * self.variation(z) + jnp.sum(squared(z - x)) / 2
-            return ~(self.gap(x, z, aux.dual, weight) > rtol * objective)  # a NaN stops too
-
-        def block(state: tuple[Array, TVDual]) -> tuple[Array, TVDual]:
+        def block(state: tuple[Array, TVDual]) -> tuple[tuple[Array, TVDual], Array]:
             aux = self.advance(x, weight, state[1], BLOCK)
-            return self.primal(x, weight, aux.dual), aux
+            z = self.primal(x, weight, aux.dual)
+            objective = weight * self.variation(z) + jnp.sum(squared(z - x)) / 2
+            return (z, aux), ~(self.gap(x, z, aux.dual, weight) > rtol * objective)  # a NaN stops too
 
-        return search(block, lambda state: converged(*state), (x, self.start(x)), self.max_inner)
+        return search(block, (x, self.start(x)), self.max_inner)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

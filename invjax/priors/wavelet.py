@@ -63,7 +63,7 @@ class WaveletL1(Prior):
 
 def wavelet_dictionary(
     shape: tuple[int, ...],
-    wavelets: Sequence[str] = ("haar", "db4", "db8"),
+    wavelets: Sequence[str] = ("haar", "db4"),
     level: int | None = None,
     lam: Any = 1.0,
     *,

@@ -96,7 +96,7 @@ def _check_report(arrays, report):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operator", ["uniform:15", "downsample:2", "inpaint:0.5", "denoise"])
+@pytest.mark.parametrize("operator", ["motion-blur:2", "uniform:15", "downsample:2", "inpaint:0.5", "denoise"])
 def test_other_operators(operator):
     arrays, report = restored("--operator", operator, *FIXED)
     assert report["weight"] == report["posterior_weight"] == 6
@@ -107,12 +107,39 @@ def test_other_operators(operator):
     if operator == "downsample:2":
         assert arrays["measurement"].shape == (24, 24, 1)
         assert report["psnr"]["measurement"] is None
-        enlarged = np.kron(arrays["measurement"], np.ones((2, 2, 1)))
+        assert report["baseline"] == "pseudo-inverse"
+        first = arrays["baseline"]
     else:
-        enlarged = arrays["measurement"]
-    plain = np.sqrt(np.mean((enlarged - arrays["truth"]) ** 2))
+        assert report["baseline"] is None
+        assert "baseline" not in arrays
+        first = arrays["measurement"]
+    plain = np.sqrt(np.mean((first - arrays["truth"]) ** 2))
     # The fixed weight suits none of them well, so only denoising, where the noise is small, may lose a little.
     assert error["restored"] < (1.5 if operator == "denoise" else 1.0) * plain
+
+
+INDIRECT = {
+    "mri:2": ("zero-filled", (48, 48, 1), np.complex64),
+    "tomography:30": ("filtered back-projection", (30, 68, 1), np.float32),
+    "phase-retrieval:3": ("Wirtinger flow", (3, 48, 48, 1), np.float32),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", INDIRECT)
+def test_operators_whose_measurement_is_no_image(operator, capfd):
+    arrays, report = restored("--operator", operator, *FIXED)
+    name, shape, dtype = INDIRECT[operator]
+    assert name in capfd.readouterr().out
+    assert report["baseline"] == name
+    assert arrays["measurement"].shape == shape
+    assert arrays["measurement"].dtype == dtype
+    assert all(np.isfinite(a).all() for a in arrays.values())
+    assert report["psnr"]["measurement"] is None
+    assert report["psnr"]["restored"] > report["psnr"]["baseline"] + 0.5
+    picture = np.asarray(PIL.Image.open("out/measurement.png"))
+    assert picture.min() == 0
+    assert picture.max() > 200  # shown on the whole scale
 
 
 @pytest.mark.slow

@@ -108,6 +108,12 @@ ERRORS = {
     "covariance: expected an operator with a known Hermitian spectrum": lambda: CorrelatedGaussian(
         ops.Wavelet((4, 4, 1))
     ),
+    "covariance: expected a matrix (6, 6) for shape (3, 2), got (2, 2)": lambda: CorrelatedGaussian(np.eye(2)).grad(
+        jnp.ones((3, 2)), jnp.ones((3, 2))
+    ),
+    "covariance: expected one on shape (3, 2), got": lambda: CorrelatedGaussian(ops.Identity((2, 3))).grad(
+        jnp.ones((3, 2)), jnp.ones((3, 2))
+    ),
     "eigenvalues of covariance: expected positive": lambda: CorrelatedGaussian(ops.FiniteDifferences((4, 4, 1)).gram),
 }
 

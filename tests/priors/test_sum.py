@@ -71,6 +71,15 @@ def test_variation_of_non_negative_images():
     np.testing.assert_allclose(prox(0.0 * g, x, 1.0), jnp.maximum(x, 0), atol=1e-5)
 
 
+def test_constraints_in_single_precision():
+    """Where rounding leaves the constraint by an ulp, the potential is infinite: it must not stop the iterations."""
+    x = (normal() + 0.5).astype(jnp.float32)
+    z = prox(priors.TV(SHAPE, 0.3, "anisotropic", "separate") + priors.Box(0.0, 1.0), x, 1.0)
+    assert z.dtype == jnp.float32
+    exact = jnp.clip(prox(anisotropic(0.3), x.astype(float), 1.0), 0, 1)
+    np.testing.assert_allclose(z, exact, atol=0.02)  # squared error of about rtol times an objective of 10
+
+
 def test_rows_and_columns_are_an_image():
     """Exact one-dimensional proxes along both axes together make the anisotropic prox."""
     g = priors.Sum((priors.TV1D(0.3, 0), priors.TV1D(0.3, 1)), **TIGHT)
