@@ -113,9 +113,7 @@ def check_operator(spec: Spec, measured: bool) -> None:
     if spec.name in _WHOLE and spec.value is not None and spec.value != int(spec.value):
         raise OptionError(f"--operator: expected a whole number after {spec.name}:, got {spec.value:g}")
     if spec.name in SIMULATED and measured:
-        raise OptionError(
-            f"--operator: {spec.name} measures at random, so it is simulated and cannot go with --measured"
-        )
+        raise OptionError(f"--operator: {spec.name} can only be simulated, so it cannot go with --measured")
 
 
 def check_range(option: str, value: int | None, least: int, most: int) -> None:
