@@ -56,9 +56,8 @@ class RealFourier:
         """2 for the frequencies whose conjugates are not kept, else 1."""
         last = len(self.sizes) - 1
         column = jnp.arange(shape[last])
-        alone = (column == 0) | (
-            2 * column == self.sizes[-1]
-        )  # zero and the Nyquist frequency are their own conjugates
+        # The frequency zero and that of Nyquist are their own conjugates.
+        alone = (column == 0) | (2 * column == self.sizes[-1])
         return jnp.broadcast_to(jnp.where(alone, 1, 2).reshape(-1, *(1,) * (len(shape) - 1 - last)), shape)
 
 

@@ -20,8 +20,9 @@ class Sum(SplitPrior):
     """``g(x) = lam sum_i part_i(x)``, made by ``g + h``; potential and gradient add.
 
     The prox is iterative (see ``SplitPrior``) on the splitting of every part: ``TV(shape) + NonNegative()`` is taken apart
-    into differences and identity. The parts must be convex. Splitting solvers that take it apart too (``SDMM``,
-    ``ChambollePock``, ``CondatVu``) need no inner loop. Raises ``ValueError`` for an empty tuple.
+    into differences and identity. The parts must be convex; constraints among them are met to the tolerance of the prox.
+    Splitting solvers that take it apart too (``SDMM``, ``ChambollePock``, ``CondatVu``) need no inner loop. Raises
+    ``ValueError`` for an empty tuple.
     """
 
     parts: tuple[Prior, ...]
