@@ -91,7 +91,7 @@ def _temporary_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _write_files(folder: pathlib.Path, images: dict[str, Any], report: dict[str, Any]) -> None:
     arrays: dict[str, Any] = {name: np.asarray(a) for name, a in images.items() if a is not None}
-    picture = arrays.pop("picture")
+    picture = arrays.pop("picture", arrays["measurement"])
     for name, image in {"measurement": picture, **{n: arrays[n] for n in ("restored", "posterior_mean")}}.items():
         save_image(folder / f"{name}.png", image)
     save_figure(folder / "uncertainty.png", _uncertainty(arrays))
@@ -116,7 +116,7 @@ def _panel(arrays: dict[str, np.ndarray], report: dict[str, Any]) -> Any:
     names = {
         "truth": "truth",
         "measurement": "measurement",
-        "baseline": report["baseline"],
+        "baseline": report.get("baseline"),
         "restored": "restored (MAP)",
         "posterior_mean": "posterior mean",
     }

@@ -28,7 +28,7 @@ _BYTES = 400  # memory per value: some thirty float32 images in each of two chai
 class Problem(NamedTuple):
     """What is restored: the truth (None when measured), the measurement, its likelihood, a start, the visible window.
 
-    ``picture`` shows the measurement; ``baseline`` names the start where the measurement is not an image like the truth.
+    ``picture`` shows a measurement that is no image; ``baseline`` names the start where it is not one like the truth.
     """
 
     truth: Array | None
@@ -37,7 +37,7 @@ class Problem(NamedTuple):
     start: Array
     window: tuple[slice, ...]
     sigma_estimated: bool
-    picture: Array
+    picture: Array | None = None
     baseline: str | None = None
 
 
@@ -116,7 +116,7 @@ def _degraded(options: RestoreOptions, truth: Array, key: Array) -> Problem:
     model = forward_model(spec, truth.shape, model_key)
     problem = InverseProblem(model.operator, _gaussian(options))
     y = problem.measure(noise_key, truth)
-    picture = y if model.picture is None else model.picture(y)
+    picture = None if model.picture is None else model.picture(y)
     whole = (slice(None), slice(None))
     return Problem(truth, y, problem.likelihood(y), model.start(y), whole, False, picture, model.name)
 
@@ -141,7 +141,7 @@ def _measured(options: RestoreOptions, y: Array, key: Array) -> Problem:
         operator, start = Identity(shape), y
     noise = _gaussian(options) if options.noise is not None else _estimated(y)
     f = InverseProblem(operator, noise).likelihood(y)
-    return Problem(None, y, f, start, window, options.noise is None, y)
+    return Problem(None, y, f, start, window, options.noise is None)
 
 
 def _gaussian(options: RestoreOptions) -> Gaussian:
