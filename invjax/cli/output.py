@@ -116,7 +116,7 @@ def _panel(arrays: dict[str, np.ndarray], report: dict[str, Any]) -> Any:
     names = {
         "truth": "truth",
         "measurement": "measurement",
-        "baseline": report.get("baseline"),
+        "baseline": str(report.get("baseline")),
         "restored": "restored (MAP)",
         "posterior_mean": "posterior mean",
     }
