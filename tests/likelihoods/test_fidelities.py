@@ -54,6 +54,17 @@ def test_complex_laplace_integrates_to_one():
     np.testing.assert_allclose(np.sum(15 * 0.3 * weights * 2 * np.pi * r * density), 1, rtol=1e-10)
 
 
+def test_salt_and_pepper():
+    """The weights of the atoms; and the distance up to which an extreme attracts, sqrt(2 step log(1 + kept / atom))."""
+    noise, u = lik.SaltPepper(0.2, 0.1), jnp.array([0.7])
+    for y, weight in ((1.0, 0.2), (0.0, 0.1), (0.7, 0.7)):
+        np.testing.assert_allclose(noise.log_prob(u, jnp.array([y])), np.log(weight), rtol=1e-12)
+    for y, atom in ((1.0, 0.2), (0.0, 0.1)):
+        reach = np.sqrt(2 * 0.07 * np.log1p(0.7 / atom))
+        u = y + reach * jnp.array([0.99, 1.01])
+        np.testing.assert_allclose(noise.prox(u, jnp.full(2, y), 0.07), [y, u[1]], rtol=1e-12)
+
+
 @pytest.mark.parametrize("complex", [False, True])
 def test_derivatives_where_the_residual_vanishes(complex):
     """First and second, of |v|^2 and |v| written in both parts of v: no NaN, and the Hessian of a square at its minimum."""

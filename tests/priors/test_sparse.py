@@ -98,6 +98,8 @@ def test_balls_have_their_radius():
     x = jnp.array([3.0, -4.0])
     np.testing.assert_allclose(priors.L2Ball(1.0).prox(x, 1.0), [0.6, -0.8], rtol=1e-12)
     np.testing.assert_array_equal(priors.LInfBall(3.5).prox(x, 1.0), [3.0, -3.5])
+    for ball in (priors.L2Ball(6.0), priors.LInfBall(6.0)):  # inside
+        np.testing.assert_array_equal(ball.prox(x, 1.0), x)
 
 
 def test_nuclear_norm_of_a_low_rank_matrix():

@@ -169,6 +169,26 @@ def _exists(i, j, p, shape):
     return all(p[a] + n < shape[a] for a, n in steps.items())
 
 
+def test_gap_bounds_the_error_from_the_first_iterations_on():
+    """The dual point is feasible, though E^H q is not: else the gap would be no bound."""
+    shape = (6, 8, 1)
+    x, g = jnp.asarray(normal(shape)), priors.TGV(shape, 0.3, 0.5)
+    exact = prox(priors.TGV(shape, 0.3, 0.5, **TIGHT), x, 1.0)
+    run = eqx.filter_jit(lambda g, aux: g.prox_step(x, 1.0, aux, 20))
+    aux, infeasible = g.prox_init(x), 0
+    for _ in range(6):
+        z, aux = run(g, aux)
+        assert jnp.sum((z - exact) ** 2) / 2 <= g.duality_gap(x, aux, 1.0)
+        problem = tgv_prox.TGVProblem(x[None, ..., 0], jnp.asarray(0.3), jnp.asarray(0.5), g.grouping, "neumann", True)
+        p, q = problem.certificate(aux)
+        largest = [max(jnp.max(n) for n in g.grouping.norms(v)) for v in (p, q)]
+        assert largest[0] <= 1 + 1e-12
+        assert largest[1] <= 0.5 + 1e-12
+        raw = tgv_prox.symmetrised_adjoint(aux.q, "neumann")
+        infeasible += bool(max(jnp.max(n) for n in g.grouping.norms(raw)) > 1 + 1e-6)
+    assert infeasible > 0
+
+
 def test_bounds_and_homogeneity():
     x = jnp.asarray(normal((6, 8, 2)))
     tv, bend = value(priors.TV(x.shape), x), value(priors.TGV(x.shape, 1.0, 1e-3, **TIGHT), x) / 1e-3
