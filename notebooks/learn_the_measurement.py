@@ -125,7 +125,8 @@ for name, value in quality.items():
     print(f"{name:14s} {value:.2f} dB")
 stripes = {f"{name}: lines": np.broadcast_to(np.asarray(many[0])[:, None, None], shape) for name, many in masks.items()}
 pictures = {name: restore_held_out(many[0])[0] for name, many in masks.items()}
-plots.panel({**pictures, **stripes}, columns=3, truth=held_out[0])
+lines_of_psnr = {name: f"{metrics.psnr(picture, held_out[0]):.2f} dB" for name, picture in pictures.items()}
+plots.panel({**pictures, **stripes}, columns=3, metrics=lines_of_psnr)
 
 # %% [markdown]
 # ## From which angles to look
