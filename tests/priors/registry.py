@@ -98,7 +98,7 @@ SHAPES = {"wavelet_l1": (8, 8, 1), "tv_3d": (3, 4, 4, 1)}
 POSITIVE = ("relative_difference",)
 ARGUMENTS = {
     "box": (0.0, 1.0),
-    "support": (np.ones((8, 8, 1)),),
+    **dict.fromkeys(("support", "support_complex"), (np.ones((8, 8, 1)),)),
     "analysis_complex": (priors.L1(), ops.Identity(IMAGE)),
     "huber_tv": (priors.L1(), ops.Identity(IMAGE)),
     "sum": ((priors.L1(),),),
