@@ -99,7 +99,7 @@ def transforms_of_images() -> Iterator[Row]:
     A = operators.structured_random(KEY, (32, 32, 1))
     z = jnp.asarray(R.normal(size=(32, 32, 1)) + 0j, jnp.complex64)
     value = abs(float(jnp.linalg.norm(A(z)) / jnp.linalg.norm(z)) - 1)
-    yield Row("structured random, |A x| against |x|", "1e-6", f"{value:.0e}")
+    yield Row("structured random, norm of A x against that of x", "1e-6", f"{value:.0e}")
     W = operators.Wavelet((32, 32, 1), "db4", 1)
     y = R.normal(size=(32, 32, 1)).astype(np.float32)
     approx, details = pywt.dwt2(y[..., 0], "db4", mode="periodization")
