@@ -20,6 +20,7 @@ from ..registry import OPERATORS, build, random_like, strictly
 every = pytest.mark.parametrize("name", OPERATORS)
 PAIRS = 4
 STEP = 0.7
+SHORT = 1e-6  # of central differences
 TRACES = []
 
 
@@ -57,7 +58,7 @@ def program(A, xs, ys, direction):
         "pinv": A.pinv(y),
         "grad": jax.tree.map(jnp.conj, jax.grad(lambda x: energy(A, x))(x)),  # JAX gives the conjugate of the gradient
         "slope": jax.jvp(moved, (0.0,), (1.0,))[1],
-        "difference": (moved(1e-6) - moved(-1e-6)) / 2e-6,  # short, because some operators have kinks,
+        "difference": (moved(SHORT) - moved(-SHORT)) / (2 * SHORT),  # short, because some operators have kinks,
     }
 
 
@@ -158,7 +159,7 @@ def test_gradients(name):
     np.testing.assert_allclose(vector(out["grad"]), gram_matrix(A, out["dense"]) @ x, rtol=1e-11, atol=1e-11)
     if jax.tree.leaves(direction):
         rounding = (
-            4 * np.finfo(np.float64).eps * np.vdot(x, x).real * out["norm"] ** 2 / 1e-4
+            4 * np.finfo(np.float64).eps * np.vdot(x, x).real * out["norm"] ** 2 / SHORT
         )  # of the energy over the step
         np.testing.assert_allclose(out["slope"], out["difference"], rtol=1e-6, atol=rounding)
     else:  # nothing there to differentiate in
