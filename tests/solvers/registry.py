@@ -174,5 +174,4 @@ def start(name, dtype=None):
     x = np.random.default_rng(7).uniform(0.2, 0.8, IMAGE)
     if CASES[name].pair:
         return jnp.asarray(x, dtype), jnp.full((3, 3), 1 / 9, dtype)
-    return jnp.asarray(x + 0.1j if CASES[name].data == "mri" else x, dtype)
     return jnp.asarray(x + 0.1j if CASES[name].data in ("mri", "phase") else x, dtype)
