@@ -73,11 +73,11 @@ def phase(x):
     return jnp.angle(x) / (2 * jnp.pi) + 0.5
 
 
-def show(images, **options):
-    """A panel as a PNG of 96 colours, which keeps this notebook small; `plots.panel` alone shows itself, too."""
+def show(images, colours=96, **options):
+    """A panel as a PNG of few colours, which keeps this notebook small; `plots.panel` alone shows itself, too."""
     png = io.BytesIO()
     picture = Image.open(io.BytesIO(plots.figure_png(plots.panel(images, **options))))
-    picture.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(png, "png", optimize=True)
+    picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(png, "png", optimize=True)
     return display.Image(png.getvalue())
 
 
@@ -116,8 +116,8 @@ show(
 # ## Blurs
 #
 # A circular blur is diagonal in the Fourier basis. The pseudo-inverse divides by the transfer function, which amplifies the noise
-# where that is small; ridge regression, in the same basis, damps it. The kernels are a random motion of the camera and the
-# diffraction pattern of a lens with defocus, astigmatism and coma (Zernike coefficients in waves).
+# where that is small; ridge regression, in the same basis, damps it. The kernels are a Gaussian, a random motion of the camera,
+# and the diffraction pattern of a lens with defocus, astigmatism and coma (Zernike coefficients in waves).
 
 # %%
 lens = generators.Diffraction((15, 15), cutoff=0.25, indices=(4, 6, 8)).psf(jnp.array([0.12, 0.1, 0.15]))
@@ -214,6 +214,7 @@ show(
         "a quarter": small_and_sharp[0],
         "a quarter, grey: pseudo-inverse": inverted(pan, small_and_sharp),
     },
+    colours=256,
     truth=astronaut,
     columns=4,
 )
@@ -230,8 +231,8 @@ tissue = photograph("immunohistochemistry", n)
 stains = jnp.array([[0.65, 0.70, 0.29], [0.27, 0.57, 0.78]])
 mixing = operators.ChannelMatrix(stains.T, (n, n, 2))
 amounts = mixing.pinv(-jnp.log(jnp.maximum(tissue, 1 / 255)))
-stained = scaled(jnp.maximum(amounts, 0))
-show({"photograph": tissue, "haematoxylin": stained[..., 0], "DAB": stained[..., 1]})
+haematoxylin, dab = (scaled(jnp.maximum(amounts[..., i], 0)) for i in range(2))
+show({"photograph": tissue, "haematoxylin": haematoxylin, "DAB": dab}, colours=256)
 
 # %% [markdown]
 # A snapshot spectral camera codes, shears and adds up all bands in one exposure. Every voxel meets one pixel of the sensor, so
@@ -252,6 +253,7 @@ show(
         "pseudo-inverse": spectra.pinv(inverted(snapshot, y)),
         "TV": spectra.pinv(restored(snapshot, y, 0.01, 300)),
     },
+    colours=256,
     truth=astronaut,
 )
 
@@ -272,6 +274,9 @@ sensing = {
 data = {name: measured(next(keys), A, scene) for name, A in sensing.items()}
 show(
     {
+        "Gaussian: |y|": scaled(data["Gaussian"].reshape(32, 32)),
+        "structured: |y|": scaled(data["structured"]),
+        "single-pixel: |y|, four decades": decades(data["single-pixel"] * (sensing["single-pixel"](scene) != 0)),
         **{f"{name}: pseudo-inverse": inverted(A, data[name]) for name, A in sensing.items()},
         **{
             f"{name}: TV": restored(A, data[name], 0.02, 60, 0.1 if name == "Gaussian" else 1.0)
@@ -279,6 +284,7 @@ show(
         },
     },
     truth=scene,
+    metrics={"single-pixel: |y|, four decades": ""},
     columns=3,
 )
 
@@ -365,7 +371,7 @@ show(
 
 # %%
 sky = photograph("hubble_deep_field", n, grey=True)
-antennas = 300 * jax.random.normal(next(keys), (12, 3)) * jnp.array([1.0, 1.0, 0.0])
+antennas = 500 * jax.random.normal(next(keys), (12, 3)) * jnp.array([1.0, 1.0, 0.0])
 hours = jnp.linspace(-1.2, 1.2, 30)
 uv = operators.earth_rotation_uv(antennas, hours, declination=0.7, latitude=0.6, wavelength=0.2)
 telescope = operators.radio_interferometry(uv, sky.shape, pixel_size=5e-5)
@@ -374,7 +380,7 @@ point = jnp.zeros(sky.shape).at[n // 2, n // 2].set(1.0)
 
 @eqx.filter_jit
 def observed(key, A):
-    problem = InverseProblem(A, likelihoods.Gaussian(0.3))
+    problem = InverseProblem(A, likelihoods.Gaussian(0.1))
     f = problem.likelihood(problem.measure(key, sky))
     fit = iterate(solvers.FISTA(f, priors.NonNegative()), jnp.zeros(sky.shape), 200)[0].position
     return A.gram(point), A.H(f.y), fit
@@ -426,15 +432,14 @@ for name, A in geometries.items():
 show(views, truth=head, columns=4)
 
 # %% [markdown]
-# A cone beam sees a volume from a circle. Feldkamp's formula is exact in the plane of the circle and approximate away
-# from it.
+# A cone beam sees a volume from a circle. `filtered_back_projection` is then Feldkamp's method, and SIRT stays the same line.
 
 # %%
 volume = shepp_logan_3d(40, supersample=2)
 cone = operators.cone_beam(2 * half_turn[::2], volume.shape, (48, 60), source_distance=100.0, detector_distance=50.0)
 y = measured(next(keys), cone, volume, 0.05)
 feldkamp = operators.filtered_back_projection(cone, y)
-iterated = sirt(cone, y, 60)
+iterated = sirt(cone, y, 40)
 show(
     {
         "truth: plane of the circle": volume[20],
@@ -548,6 +553,7 @@ show(
         "haze": hazy,
         "divided": clear,
     },
+    colours=256,
     columns=3,
 )
 
@@ -609,7 +615,7 @@ for name, generator in random_masks.items():
     views[name] = jnp.broadcast_to(eqx.filter_jit(generator)(next(keys)), (48, 48, 1))
 confocal = eqx.filter_jit(generators.Confocal((9, 25, 25)))(next(keys))
 views["confocal, in focus"] = scaled(confocal[4])
-show(views, columns=8)
+show(views, colours=256, columns=8)
 
 # %% [markdown]
 # ## Checks
