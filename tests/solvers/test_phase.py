@@ -165,7 +165,7 @@ def real_image(r, n=10):
     """A positive image on the triangle, its twice oversampled Fourier intensities, and starting images."""
     mask = triangle(n)
     x = jnp.asarray(r.uniform(0.1, 1, mask.shape) * mask)
-    B = ops.FourierTransform(mask.shape) @ ops.AsComplex(mask.shape)
+    B = ops.FourierTransform(mask.shape) @ ops.as_complex(mask.shape)
     return likelihood(ops.PhaseRetrieval(B), x), x, mask, jnp.asarray(r.uniform(size=(8, *mask.shape)) * mask)
 
 
