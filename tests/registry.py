@@ -132,6 +132,7 @@ OPERATORS = {
     "mri_of_real": lambda r: ops.single_coil_mri(r.uniform(size=(7, 6, 1)), (7, 6, 1)) @ ops.as_complex((7, 6, 1)),
     "mri_of_real_uncentred": lambda r: ops.single_coil_mri(mask(r), IMAGE, centred=False) @ ops.as_complex(IMAGE),
     "as_complex": lambda r: ops.as_complex(IMAGE),
+    "fourier_of_real": lambda r: ops.FourierTransform(IMAGE) @ ops.as_complex(IMAGE),
     "fourier_axes": lambda r: ops.FourierTransform((2, 4, 5, 1), centred=True, axes=(1, 2)),
     "modulation": lambda r: ops.Modulation(r.normal(size=(3, 8, 1, 2)), IMAGE),
     "mri_multi_coil": lambda r: ops.multi_coil_mri(mask(r), maps(r), IMAGE),

@@ -40,7 +40,7 @@ class RealPart(LinearOperator):
         basis = inner.right
         if not isinstance(basis, Fourier) or inner.left != basis or basis.axes != axes:
             return super().push_spectrum(inner)
-        values = jnp.broadcast_to(inner.values, (*sizes, *inner.values.shape[-1:]))
+        values = jnp.broadcast_to(inner.values, (*sizes, *(inner.values.shape[-1:] or (1,))))
         if basis.centred:
             values = jnp.fft.ifftshift(values, axes=axes)
         mirrored = jnp.roll(jnp.flip(values, axes), 1, axes)
