@@ -57,7 +57,8 @@ class HybridInputOutput(eqx.Module):
 
     Leaves local minima that stop ``ErrorReduction``, at the price of an error that is not monotone. The pixels that
     satisfy the constraint are those which its projection does not move: for a non-negative image take ``B`` of real images
-    (``F @ as_complex(shape)``). Raises ``ValueError`` as ``ErrorReduction`` and unless ``beta`` is positive. Source: Fienup (1982).
+    (``F @ as_complex(shape)``). Raises ``ValueError`` as ``ErrorReduction`` and unless ``beta`` is positive.
+    Source: Fienup (1982).
     """
 
     likelihood: Any
