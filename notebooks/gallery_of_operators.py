@@ -486,7 +486,7 @@ show(
 # start and Wirtinger flow find the object up to a global phase, which `align_phase` removes.
 
 # %%
-coded = operators.coded_diffraction(next(keys), 6, wave.shape)
+coded = operators.coded_diffraction(generators.CodedMasks(wave.shape, 6)(next(keys)), wave.shape)
 problem = InverseProblem(operators.PhaseRetrieval(coded), likelihoods.Gaussian(0.005))
 f = problem.likelihood(problem.measure(next(keys), wave))
 start = solvers.spectral_start(next(keys), f)

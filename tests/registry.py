@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from invjax import generators
 from invjax import operators as ops
 from invjax import transforms as tf
 
@@ -168,8 +169,8 @@ OPERATORS = {
     "demosaicing_packed": lambda r: ops.demosaicing((4, 6, 3), "GBRG", packed=True),
     "pansharpening": lambda r: ops.pansharpening((4, 6, 3), 2, r.uniform(0.1, 1, 3), kernel(r, (3, 3))),
     "snapshot_spectral": lambda r: ops.SnapshotSpectral(r.uniform(size=(8, 6, 1)), (8, 6, 3)),
-    "coded_diffraction": lambda r: ops.coded_diffraction(prng(r), 3, IMAGE),
-    "coded_diffraction_channels": lambda r: ops.CodedDiffraction(complex_normal(r, (2, 5, 4, 2)), (5, 4, 2)),
+    "coded_diffraction": lambda r: ops.coded_diffraction(generators.CodedMasks(IMAGE, 3)(prng(r)), IMAGE),
+    "coded_diffraction_channels": lambda r: ops.coded_diffraction(complex_normal(r, (2, 5, 4, 2)), (5, 4, 2)),
     "phase_screen": lambda r: ops.PhaseScreen(r.normal(size=(8, 6, 1)), IMAGE),
     "angular_spectrum": lambda r: ops.angular_spectrum(IMAGE, [0.4, 0.5], 9.0, r.uniform(1, 1.2)),
     "angular_spectrum_evanescent": lambda r: ops.angular_spectrum(
@@ -235,7 +236,9 @@ NONLINEAR = {
     "phase_retrieval_real": lambda r: ops.PhaseRetrieval(ops.Blur(kernel(r), IMAGE)),
     "phase_retrieval_gaussian": lambda r: ops.PhaseRetrieval(ops.GaussianSensing(prng(r), 7, (4, 3, 1), complex=True)),
     "phase_retrieval_structured": lambda r: ops.PhaseRetrieval(ops.structured_random(prng(r), (3, 4, 1), (5, 6, 1))),
-    "phase_retrieval_coded": lambda r: ops.PhaseRetrieval(ops.coded_diffraction(prng(r), 3, IMAGE)),
+    "phase_retrieval_coded": lambda r: ops.PhaseRetrieval(
+        ops.coded_diffraction(generators.CodedMasks(IMAGE, 3)(prng(r)), IMAGE)
+    ),
     "phase_retrieval_ptychography": lambda r: ops.PhaseRetrieval(ptychography(r)),
     "phase_retrieval_stack": lambda r: ops.PhaseRetrieval(
         ops.stack([ops.FourierTransform(IMAGE), ops.Mask(complex_normal(r, IMAGE))])

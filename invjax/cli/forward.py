@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..drive import iterate
-from ..generators import MotionBlur, PolynomialLines
+from ..generators import CodedMasks, MotionBlur, PolynomialLines
 from ..likelihoods import Gaussian, Likelihood
 from ..operators import (
     Blur,
@@ -118,7 +118,7 @@ def _tomographic(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
 def _intensities(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
     """Intensities of coded diffraction patterns of a real image; the sign, which they do not show, makes the mean positive."""
     mask_key, start_key = jax.random.split(key)
-    B = coded_diffraction(mask_key, int(spec.number), shape, pattern="phase") @ as_complex(shape)
+    B = coded_diffraction(CodedMasks(shape, int(spec.number), "phase")(mask_key), shape) @ as_complex(shape)
     A = PhaseRetrieval(B)
 
     def start(y: Array) -> Array:

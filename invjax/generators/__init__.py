@@ -4,7 +4,7 @@ from .base import Constant, Generator, Joint, Mixture
 from .confocal import Confocal
 from .diffraction import Diffraction, Diffraction3D
 from .kernels import GaussianBlur, MotionBlur, anisotropic_gaussian
-from .masks import BernoulliMask, GaussianMask
+from .masks import BernoulliMask, CodedMasks, GaussianMask
 from .mri_masks import EquispacedLines, GaussianLines, InterleavedLines, PolynomialLines, UniformLines
 from .scalars import Discrete, LogUniform, Uniform
 from .space_varying import ProductConvolution, ProductConvolutionParameters, TiledKernels
@@ -14,6 +14,7 @@ from .zernike import ansi_to_nm, nm_to_ansi, nm_to_noll, noll_to_nm, zernike
 __all__ = [
     "Artifact2Artifact",
     "BernoulliMask",
+    "CodedMasks",
     "Confocal",
     "Constant",
     "Diffraction",

@@ -1,14 +1,19 @@
-"""Random inpainting masks: Boolean, True where a pixel is seen."""
+"""Random masks: those of inpainting (Boolean, True where a pixel is seen) and of coded diffraction (complex)."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from ..operators.structure import default_precision
 from ..types import real, require
 from .base import Generator, default
+
+Pattern = Literal["octanary", "phase"]
 
 
 class BernoulliMask(Generator):
@@ -46,6 +51,36 @@ class GaussianMask(Generator):
         odds = gaussian_log_odds(tuple(sizes), default(self.width))
         chosen = weighted_choice(key, odds, jnp.round(default(self.density) * odds.size))
         return jnp.broadcast_to(chosen[..., None], (*sizes, channels))
+
+
+class CodedMasks(Generator):
+    """K complex masks ``(K, H, W, 1)`` of ``E |m|^2 = 1``, the same in all channels, for ``operators.coded_diffraction``.
+
+    "octanary": ``m = b c`` with b uniform on {1, -1, i, -i} and c = sqrt(1/2) with probability 4/5, else sqrt(3); "phase": a
+    uniform phase, for which ``A^H A = K I``. Raises ``ValueError`` for another pattern. Source: Candes, Li and Soltanolkotabi
+    (2015), "Phase retrieval from coded diffraction patterns".
+    """
+
+    shape: tuple[int, ...] = eqx.field(static=True)
+    num_masks: int = eqx.field(static=True, default=6)
+    pattern: Pattern = eqx.field(static=True, default="octanary")
+
+    def __check_init__(self):
+        if self.pattern not in get_args(Pattern):
+            raise ValueError(f"pattern: expected one of {get_args(Pattern)}, got {self.pattern!r}")
+        if self.num_masks < 1:
+            raise ValueError(f"num_masks: expected an integer >= 1, got {self.num_masks}")
+
+    def __call__(self, key):
+        sizes, precision = (self.num_masks, *self.shape[:-1], 1), default_precision()
+        angle_key, size_key = jax.random.split(key)
+        if self.pattern == "phase":
+            angle = jax.random.uniform(angle_key, sizes, precision, maxval=2 * jnp.pi)
+            return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+        quarter = jax.random.randint(angle_key, sizes, 0, 4)
+        size = jnp.where(jax.random.bernoulli(size_key, 0.8, sizes), default(0.5**0.5), default(3**0.5))
+        sides = default(jnp.array([1, 0, -1, 0]))
+        return jax.lax.complex(size * sides[quarter], size * sides[quarter - 1])
 
 
 def gaussian_log_odds(sizes: tuple[int, ...], width: Array) -> Array:

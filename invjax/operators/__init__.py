@@ -22,7 +22,7 @@ from .non_cartesian import non_cartesian_mri, pipe_menon_density, ramp_density
 from .nufft import NUFFT, Toeplitz
 from .operator import Operator
 from .patches import Patches
-from .phase_retrieval import CodedDiffraction, PhaseRetrieval, coded_diffraction
+from .phase_retrieval import PhaseRetrieval, coded_diffraction
 from .pointwise import Haze, WrappedPhase
 from .propagation import FourierFilter, PhaseScreen, angular_spectrum, fresnel, fresnel_transform, object_pixel_size
 from .ptychography import Ptychography
@@ -49,7 +49,6 @@ __all__ = [
     "BlindBlur",
     "Blur",
     "ChannelMatrix",
-    "CodedDiffraction",
     "CosineTransform",
     "Crop",
     "Decimate",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .base import LinearOperator
-from .structure import at_precision, is_complex, precision_of, structure
+from .structure import at_precision, is_complex, precision_of, structure, sum_leading
 
 
 def batched(make: Callable[..., LinearOperator], *arrays: Any, batch_size: int | None = None) -> LinearOperator:
@@ -63,7 +63,7 @@ class Batched(LinearOperator):
 
         def summed(part: PyTree) -> PyTree:
             values = jax.vmap(lambda a, v: eqx.combine(a, static).adjoint(v))(*part)
-            return jax.tree.map(lambda v: v.sum(0), values)
+            return jax.tree.map(sum_leading, values)
 
         def add(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
             return jax.tree.map(jnp.add, total, summed(part)), None
@@ -75,7 +75,7 @@ class Batched(LinearOperator):
     def gram_spectrum(self):
         arrays, static = eqx.partition(self.operators, eqx.is_array)
         spectra = jax.vmap(lambda a, _: eqx.combine(a, static).gram_spectrum)(arrays, jnp.arange(self.num))
-        return None if spectra is None else spectra.map(lambda v: v.sum(0))
+        return None if spectra is None else spectra.map(sum_leading)
 
 
 def _structures(operators: LinearOperator) -> tuple[PyTree, PyTree]:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..types import squared
 from .spectrum import Fourier
+from .structure import sum_leading
 
 
 def birdcage_maps(shape: tuple[int, ...], num_coils: int, *, radius: float = 1.5, dtype: Any = jnp.complex64) -> Array:
@@ -31,7 +33,7 @@ def birdcage_maps(shape: tuple[int, ...], num_coils: int, *, radius: float = 1.5
 
 def rss(x: Array) -> Array:
     """Root sum of squares ``sqrt(sum_n |x_n|^2)`` over the leading axis, the coils. Its gradient at zero is zero."""
-    square = jnp.sum(jnp.abs(x) ** 2, axis=0)
+    square = sum_leading(squared(x))
     zero = square == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 

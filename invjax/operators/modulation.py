@@ -1,4 +1,4 @@
-"""Copies of one image, each multiplied by its own map: coil sensitivities, a sequence of masks."""
+"""Copies of one image, each multiplied by its own map: coil sensitivities, a sequence of masks, coded apertures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..types import real
+from ..types import real, squared
 from .base import LinearOperator
 from .spectrum import Pixel, Spectrum
-from .structure import at_precision_of, is_complex, structure
+from .structure import at_precision_of, floating, is_complex, structure, sum_leading
 
 
 class Modulation(LinearOperator):
@@ -27,8 +27,7 @@ class Modulation(LinearOperator):
     in_structure: jax.ShapeDtypeStruct = eqx.field(static=True)
 
     def __init__(self, maps: Any, shape: tuple[int, ...], *, complex: bool = False):
-        maps = jnp.asarray(maps)
-        self.maps = maps.astype(jnp.float32) if maps.dtype.kind in "biu" else maps
+        self.maps = maps = floating(maps)
         self.in_structure = structure(shape, complex)
         axes = zip(maps.shape[1:], shape, strict=False)
         if maps.ndim != len(shape) + 1 or any(m not in (1, n) for m, n in axes):
@@ -47,8 +46,8 @@ class Modulation(LinearOperator):
         return self._at(x) * x[None]
 
     def adjoint(self, y):
-        return jnp.sum(jnp.conj(self._at(y)) * y, axis=0)
+        return sum_leading(jnp.conj(self._at(y)) * y)
 
     @property
     def gram_spectrum(self):
-        return Spectrum(jnp.sum(jnp.abs(self.maps) ** 2, axis=0), Pixel(), Pixel())
+        return Spectrum(sum_leading(squared(self.maps)), Pixel(), Pixel())

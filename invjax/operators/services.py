@@ -45,7 +45,7 @@ def norm(A: LinearOperator) -> Array:
 def cond(A: LinearOperator) -> Array:
     """Condition number ``|A| |A^+|``: the largest over the smallest singular value that is not zero.
 
-    From the spectrum when it is known, where singular values below ``sqrt(eps * size) * |A|`` count as zero as in ``pinv``; from
+    From the spectrum when it is known, where singular values below ``eps * sqrt(size) * |A|`` count as zero as in ``pinv``; from
     the dense matrix up to 2^20 entries, where those below ``eps * size * |A|`` do. Otherwise by 20 Lanczos steps on
     ``(A^H A)^+``, each two solves by conjugate gradients of at most 500 steps: they see condition numbers up to some hundred,
     and report less than the truth above. The derivative is stopped.
@@ -174,7 +174,7 @@ def shifted_solve(A: LinearOperator, rhs: PyTree, step_size: Any) -> PyTree:
 
 
 def pinv(A: LinearOperator, y: PyTree) -> PyTree:
-    """Minimum-norm least-squares solution ``A^+ y``; singular values below ``eps * size * |A|`` count as zero.
+    """Minimum-norm least-squares solution ``A^+ y``; singular values below ``eps * sqrt(size) * |A|`` count as zero.
 
     Closed form when a spectrum is known, else conjugate gradients on the normal equations from zero (which converge to
     the minimum-norm solution). Differentiable in ``y`` and in the arrays of ``A`` (where the rank does not change).
@@ -193,8 +193,8 @@ def _reciprocal(values: Array, y: PyTree) -> Array:
 
 
 def _nonzero(values: Array) -> Array:
-    """Which squared singular values count as more than zero."""
-    return values > jnp.finfo(values.dtype).eps * values.size * jnp.max(values)
+    """Which squared singular values count as more than zero: rounding leaves about ``eps sqrt(size) |A|`` where one is zero."""
+    return values > jnp.finfo(values.dtype).eps ** 2 * values.size * jnp.max(values)
 
 
 def _widened(values: Array, x: PyTree) -> Array:

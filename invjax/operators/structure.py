@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -66,6 +67,23 @@ def floating(array: Any) -> Array:
 def scale(factor: Array, x: PyTree) -> PyTree:
     """``factor x`` for a scalar factor, at the dtype of each leaf (a real factor multiplies complex leaves too)."""
     return jax.tree.map(lambda a: jnp.asarray(factor, a.dtype) * a, x)
+
+
+def add(a: PyTree, b: PyTree, factor: Any = 1) -> PyTree:
+    """``a + factor b``, leaf by leaf."""
+    return jax.tree.map(jnp.add, a, scale(factor, b))
+
+
+def subtract(a: PyTree, b: PyTree) -> PyTree:
+    """``a - b``, leaf by leaf."""
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def sum_leading(a: Array) -> Array:
+    """Sum over the leading axis. XLA on CPU is faster at adding a few slices than at reducing a short axis."""
+    if a.shape[0] > 64:  # an addition each, in the program
+        return a.sum(0)
+    return functools.reduce(jnp.add, [a[k] for k in range(a.shape[0])])
 
 
 def same_tree(a: PyTree, b: PyTree) -> bool:

@@ -31,6 +31,8 @@ GENERATORS = {
     ),
     "bernoulli_mask": lambda r: gen.BernoulliMask((6, 5, 1), r.uniform(0.3, 0.6)),
     "gaussian_mask": lambda r: gen.GaussianMask((6, 5, 2), r.uniform(0.3, 0.6), r.uniform(0.2, 0.3)),
+    "coded_masks": lambda r: gen.CodedMasks((5, 4, 2), 3),
+    "coded_masks_phase": lambda r: gen.CodedMasks((5, 4, 2), 2, "phase"),
     "uniform_lines": lambda r: gen.UniformLines((3, 12, 1), r.uniform(2, 3), r.uniform(0.1, 0.2)),
     "polynomial_lines": lambda r: gen.PolynomialLines((6, 5, 4, 1), r.uniform(2, 3), 0.2, r.uniform(4, 8), (0, 1)),
     "gaussian_lines": lambda r: gen.GaussianLines((3, 12, 1), r.uniform(2, 3), 0.1, r.uniform(0.3, 0.5)),
@@ -58,6 +60,8 @@ SHAPES = {
     "product_convolution": [(3, 3, 5), (3, *SIZE, 1)],
     "bernoulli_mask": [(6, 5, 1)],
     "gaussian_mask": [(6, 5, 2)],
+    "coded_masks": [(3, 5, 4, 1)],
+    "coded_masks_phase": [(2, 5, 4, 1)],
     "uniform_lines": [(1, 12, 1)],
     "polynomial_lines": [(6, 5, 1, 1)],
     "gaussian_lines": [(1, 12, 1)],
@@ -74,7 +78,8 @@ LINES = ("uniform_lines", "polynomial_lines", "gaussian_lines", "equispaced_line
 SPLITS = ("splitting", "gaussian_splitting", "phase2phase", "artifact2artifact")
 BOOLEAN = ("bernoulli_mask", "gaussian_mask", *LINES, *SPLITS)
 KERNELS = [name for name in GENERATORS if "blur" in name or "diffraction" in name or name == "confocal"]
-SMOOTH = [name for name in GENERATORS if name not in BOOLEAN]
-"""Their draws are continuous in the hyper-parameters."""
+COMPLEX = [name for name in GENERATORS if name.startswith("coded_masks")]
+SMOOTH = [name for name in GENERATORS if name not in (*BOOLEAN, *COMPLEX)]
+"""Their draws are continuous in the hyper-parameters (coded masks have none)."""
 EAGER = ("uniform", "discrete", "gaussian_blur", "gaussian_mask", "splitting", "artifact2artifact", "joint")
 """Eager, every small operation compiles on its own: some of them."""

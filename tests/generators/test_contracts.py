@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ..registry import build, strictly
-from .registry import BOOLEAN, EAGER, GENERATORS, KERNELS, SHAPES, SIZE, SMOOTH
+from .registry import BOOLEAN, COMPLEX, EAGER, GENERATORS, KERNELS, SHAPES, SIZE, SMOOTH
 
 every = pytest.mark.parametrize("name", GENERATORS)
 TRACES = []
@@ -54,9 +54,9 @@ def test_shapes_and_dtypes_under_strict_promotion(name, key):
         with jax.enable_x64(False):
             narrow = jax.tree.leaves(jax.eval_shape(build(GENERATORS, name), key))
     assert [a.shape for a in wide] == SHAPES.get(name, [SIZE])
-    kinds = (bool, bool) if name in BOOLEAN else (jnp.float64, jnp.float32)
-    assert {a.dtype for a in wide} == {np.dtype(kinds[0])}
-    assert {a.dtype for a in narrow} == {np.dtype(kinds[1])}
+    kinds = [jnp.complex128, jnp.complex64] if name in COMPLEX else [jnp.float64, jnp.float32]
+    kinds = [bool, bool] if name in BOOLEAN else kinds
+    assert [{a.dtype for a in draws} for draws in (wide, narrow)] == [{np.dtype(kind)} for kind in kinds]
 
 
 @pytest.mark.parametrize("name", EAGER)

@@ -110,6 +110,8 @@ ERRORS = {
     "mask: expected 4 dimensions": lambda: gen.Phase2Phase(np.ones((6, 2, 1))),
     "probability: expected below": lambda: gen.BernoulliMask((2, 2, 1), 1.5),
     "density: expected non-negative values": lambda: gen.GaussianMask((2, 2, 1), -0.5),
+    "pattern: expected one of ('octanary', 'phase'), got 'ternary'": lambda: gen.CodedMasks((2, 2, 1), 2, "ternary"),
+    "num_masks: expected an integer >= 1, got 0": lambda: gen.CodedMasks((2, 2, 1), 0),
     "width: expected positive values": lambda: gen.GaussianSplitting(np.ones((4, 4, 1)), 0.5, 0.0),
 }
 

@@ -148,14 +148,11 @@ ERRORS = {
     "operator: expected a LinearOperator, got Haze": lambda: ops.PhaseRetrieval(ops.Haze((2, 2, 1))),
     "operator: expected a LinearOperator, got function": lambda: ops.PhaseRetrieval(lambda x: x),
     "A @ B: expected B to give": lambda: ops.Identity((2, 3, 1)) @ ops.Haze((2, 2, 1)),
-    "masks: expected masks that broadcast to (K, 4, 3, 1), got shape (4, 3, 1)": lambda: ops.CodedDiffraction(
+    "maps: expected a shape (N, ...) that broadcasts to (N, *(4, 3, 1)), got (4, 3, 1)": lambda: ops.coded_diffraction(
         np.ones((4, 3, 1)), (4, 3, 1)
     ),
-    "masks: expected masks that broadcast to (K, 4, 3, 1), got shape (2, 4, 4, 1)": lambda: ops.CodedDiffraction(
-        np.ones((2, 4, 4, 1)), (4, 3, 1)
-    ),
-    "pattern: expected one of ('octanary', 'phase'), got 'ternary'": lambda: ops.coded_diffraction(
-        jax.random.key(0), 2, (2, 2, 1), pattern="ternary"
+    "maps: expected a shape (N, ...) that broadcasts to (N, *(4, 3, 1)), got (2, 4, 4, 1)": lambda: (
+        ops.coded_diffraction(np.ones((2, 4, 4, 1)), (4, 3, 1))
     ),
     "shape: expected (H, W, C), got (4, 4)": lambda: ops.Haze((4, 4)),
     "beta: expected non-negative values, got -1.0": lambda: ops.Haze((4, 4, 1), -1),

@@ -32,7 +32,7 @@ OPERATORS = {
     "blur": lambda kernel: ops.Blur(kernel, IMAGE),
     "poisson": lambda kernel: ops.Blur(kernel, IMAGE),
     "mri": lambda mask: ops.single_coil_mri(mask, IMAGE),
-    "phase": lambda masks: ops.PhaseRetrieval(ops.CodedDiffraction(masks, IMAGE)),
+    "phase": lambda masks: ops.PhaseRetrieval(ops.coded_diffraction(masks, IMAGE)),
 }
 
 

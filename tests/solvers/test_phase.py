@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from invjax import iterate, likelihoods, metrics, priors, solve, solvers
+from invjax import generators, iterate, likelihoods, metrics, priors, solve, solvers
 from invjax import operators as ops
 from invjax.reducers import Every
 
@@ -120,7 +120,7 @@ def test_wirtinger_flow_from_coded_diffraction(key):
     """Twelve octanary masks, with the same settings as for Gaussian sensing."""
     r = np.random.default_rng(3)
     x = jnp.asarray(complex_normal(r, (8, 6, 1)))
-    f = likelihood(ops.PhaseRetrieval(ops.coded_diffraction(key, 12, (8, 6, 1))), x)
+    f = likelihood(ops.PhaseRetrieval(ops.coded_diffraction(generators.CodedMasks((8, 6, 1), 12)(key), (8, 6, 1))), x)
     end = iterate(solvers.WirtingerFlow(f), solvers.spectral_start(key, f), 2500)[0].position
     assert error(end, x) < 1e-5
 
@@ -200,7 +200,7 @@ ERROR_REDUCTION = {
     "gaussian": lambda r: (problem(r)[0], None),
     "coded diffraction": lambda r: (
         likelihood(
-            ops.PhaseRetrieval(ops.CodedDiffraction(complex_normal(r, (3, 8, 6, 1)), (8, 6, 1))),
+            ops.PhaseRetrieval(ops.coded_diffraction(complex_normal(r, (3, 8, 6, 1)), (8, 6, 1))),
             jnp.asarray(complex_normal(r, (8, 6, 1))),
         ),
         None,
@@ -274,7 +274,7 @@ def test_a_global_phase_of_the_start_is_that_of_the_result(name):
     masks = complex_normal(r, (4, *SHAPE))
     mask = np.arange(8)[:, None, None] < 6
     x = jnp.asarray(complex_normal(r, SHAPE) * mask)
-    f = likelihood(ops.PhaseRetrieval(ops.CodedDiffraction(masks, SHAPE)), x)
+    f = likelihood(ops.PhaseRetrieval(ops.coded_diffraction(masks, SHAPE)), x)
     method = METHODS[name](f, priors.Support(mask))
     start = jnp.asarray(complex_normal(r, SHAPE))
     one, two = (iterate(method, s, 15)[0].position for s in (start, np.exp(0.8j) * start))
