@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..types import real
+from ..types import real, squared
 from . import estimators, services
-from .operator import Operator, require_composable
+from .operator import Chained, Operator
 from .spectrum import Spectrum, promoted
-from .structure import at_precision, is_complex, precision_of, scale
+from .structure import add, at_precision, is_complex, precision_of, scale
 
 
 class LinearOperator(Operator):
@@ -53,7 +53,7 @@ class LinearOperator(Operator):
             return self.cogram_spectrum.map(lambda v: jnp.multiply(*promoted(inner.values.reshape(()), v)))
         if self.spectrum is None or self.spectrum.right != inner.left:
             return None
-        square = Spectrum(jnp.abs(self.spectrum.values) ** 2, self.spectrum.left, self.spectrum.right)
+        square = Spectrum(squared(self.spectrum.values), self.spectrum.left, self.spectrum.right)
         product = square @ inner
         return None if product is None else Spectrum(product.values, square.left, square.left)
 
@@ -256,28 +256,14 @@ class Scaled(LinearOperator):
         return self._squared(self.operator.cogram_spectrum)
 
     def _squared(self, s: Spectrum | None) -> Spectrum | None:
-        return None if s is None else s.map(lambda v: jnp.asarray(jnp.abs(self.scalar) ** 2, v.dtype) * v)
+        return None if s is None else s.map(lambda v: jnp.asarray(squared(self.scalar), v.dtype) * v)
 
 
-class Composed(LinearOperator):
+class Composed(Chained, LinearOperator):
     """``outer @ inner``. Factors with a common basis are merged into one known spectrum, in whatever order they were joined."""
 
     outer: LinearOperator
     inner: LinearOperator
-
-    def __check_init__(self):
-        require_composable(self.outer, self.inner)
-
-    @property
-    def in_structure(self):
-        return self.inner.in_structure
-
-    @property
-    def out_structure(self):
-        return self.outer.out_structure
-
-    def apply(self, x):
-        return self.outer.apply(self.inner.apply(x))
 
     def adjoint(self, y):
         return self.inner.adjoint(self.outer.adjoint(y))
@@ -345,10 +331,10 @@ class Sum(LinearOperator):
         return self.first.out_structure
 
     def apply(self, x):
-        return jax.tree.map(jnp.add, self.first.apply(x), self.second.apply(x))
+        return add(self.first.apply(x), self.second.apply(x))
 
     def adjoint(self, y):
-        return jax.tree.map(jnp.add, self.first.adjoint(y), self.second.adjoint(y))
+        return add(self.first.adjoint(y), self.second.adjoint(y))
 
     @property
     def spectrum(self):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .base import LinearOperator
-from .structure import at_precision, is_complex, precision_of, structure, sum_leading
+from .structure import add, at_precision, is_complex, precision_of, structure, sum_leading
 
 
 def batched(make: Callable[..., LinearOperator], *arrays: Any, batch_size: int | None = None) -> LinearOperator:
@@ -65,11 +65,11 @@ class Batched(LinearOperator):
             values = jax.vmap(lambda a, v: eqx.combine(a, static).adjoint(v))(*part)
             return jax.tree.map(sum_leading, values)
 
-        def add(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, summed(part)), None
+        def accumulate(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
+            return add(total, summed(part)), None
 
-        total, _ = jax.lax.scan(add, zero, parts)
-        return total if whole == self.num else add(total, jax.tree.map(lambda a: a[whole:], (arrays, y)))[0]
+        total, _ = jax.lax.scan(accumulate, zero, parts)
+        return total if whole == self.num else accumulate(total, jax.tree.map(lambda a: a[whole:], (arrays, y)))[0]
 
     @property
     def gram_spectrum(self):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..reducers import Moments
 from ..types import inner
 from .structure import at_precision, default_precision, is_complex
 
@@ -82,20 +83,15 @@ def _diagonal(key: PRNGKeyArray, A: LinearOperator, num_probes: int) -> tuple[Py
         z = _signs(k, A)
         return jax.tree.map(jnp.multiply, z, A.apply(z))
 
-    def add(state: tuple, k: PRNGKeyArray) -> tuple[tuple, None]:
-        """Welford's running mean and sum of squares."""
-        count, mean, squares = state
-        value = one(k)
-        gap = jax.tree.map(jnp.subtract, value, mean)
-        new = jax.tree.map(lambda m, d: m + d / (count + 1), mean, gap)
-        squares = jax.tree.map(lambda s, d, v, m: s + (jnp.conj(d) * (v - m)).real, squares, gap, value, new)
-        return (count + 1, new, squares), None
+    moments = Moments()
+
+    def update(acc: PyTree, k: PRNGKeyArray) -> tuple[PyTree, None]:
+        return moments.update(acc, one(k), acc.count), None
 
     keys = jax.random.split(key, num_probes)
-    first = one(keys[0])
-    start = (1, first, jax.tree.map(lambda v: jnp.zeros_like(v.real), first))
-    (_, mean, squares), _ = jax.lax.scan(add, start, keys[1:])
-    return mean, jax.tree.map(lambda s: jnp.sqrt(s / (num_probes * (num_probes - 1))), squares)
+    acc, _ = jax.lax.scan(update, moments.init(jax.eval_shape(one, key), num_probes), keys)
+    result = moments.finalize(acc)
+    return result.mean, jax.tree.map(lambda v: jnp.sqrt(v / num_probes), result.variance)
 
 
 def _require_square(A: LinearOperator, num: int, name: str = "num_probes", *, at_least: int) -> None:

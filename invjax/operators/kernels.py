@@ -6,9 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ..types import real, require
+from .structure import default_precision
 
 
 def gaussian_kernel(sigma: Any, size: int | None = None, ndim: int = 2) -> Array:
@@ -42,10 +44,10 @@ def antialias_kernel(name: str, factor: int, ndim: int = 2) -> Array:
     so all have odd length and their centre on a kept pixel.
     """
     profiles = {
-        "gaussian": (2.0, lambda u: jnp.exp(-2.0 * u**2)),
-        "bilinear": (1.0, lambda u: jnp.maximum(1 - jnp.abs(u), 0)),
-        "bicubic": (2.0, _keys),
-        "sinc": (4.0, lambda u: jnp.sinc(u) * jnp.cos(jnp.pi * u / 8) ** 2),
+        "gaussian": (2.0, lambda u: np.exp(-2.0 * u**2)),
+        "bilinear": (1.0, triangle),
+        "bicubic": (2.0, keys_cubic),
+        "sinc": (4.0, lambda u: np.sinc(u) * np.cos(np.pi * u / 8) ** 2),
     }
     if name not in profiles:
         raise ValueError(f"kernel: expected one of {sorted(profiles)} or an array, got {name!r}")
@@ -53,15 +55,20 @@ def antialias_kernel(name: str, factor: int, ndim: int = 2) -> Array:
         raise ValueError(f"factor: expected an integer >= 1, got {factor}")
     reach, profile = profiles[name]
     half = max(int(reach * factor), 1)
-    weights = profile(jnp.arange(-half, half + 1) / factor)
-    return _separable([weights / weights.sum()] * ndim)
+    weights = profile(np.arange(-half, half + 1) / factor)
+    return _separable([jnp.asarray(weights / weights.sum(), default_precision())] * ndim)
 
 
-def _keys(u: Array) -> Array:
-    u = jnp.abs(u)
-    near = 1.5 * u**3 - 2.5 * u**2 + 1
-    far = -0.5 * u**3 + 2.5 * u**2 - 4 * u + 2
-    return jnp.where(u <= 1, near, jnp.where(u < 2, far, 0))
+def triangle(u: np.ndarray) -> np.ndarray:
+    """Linear interpolation, ``max(1 - |u|, 0)``."""
+    return np.maximum(1 - np.abs(u), 0)
+
+
+def keys_cubic(u: np.ndarray) -> np.ndarray:
+    """Cubic convolution with a = -0.5 (Keys 1981), zero for ``|u| >= 2``."""
+    u = np.abs(u)
+    near, far = 1.5 * u**3 - 2.5 * u**2 + 1, -0.5 * u**3 + 2.5 * u**2 - 4 * u + 2
+    return np.where(u <= 1, near, np.where(u < 2, far, 0))
 
 
 def _separable(axes: list[Array]) -> Array:

@@ -16,7 +16,7 @@ from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, PyTree
 
 from ..types import norm
-from .structure import precision_of, scale
+from .structure import add, precision_of, scale, subtract
 
 if TYPE_CHECKING:
     from .base import LinearOperator
@@ -28,7 +28,7 @@ _MAX_STEPS = 500
 def solve_shifted(A: LinearOperator, rhs: PyTree, step_size: Array) -> PyTree:
     """``(I + step_size A^H A)^(-1) rhs`` to a relative residual of eps^0.75, at most 500 steps."""
     gram = A.gram
-    return _conjugate_gradients(lambda z: jax.tree.map(jnp.add, z, scale(step_size, gram.apply(z))), rhs)
+    return _conjugate_gradients(lambda z: add(z, gram.apply(z), step_size), rhs)
 
 
 @eqx.filter_jit
@@ -57,11 +57,11 @@ def _pinv_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
 
     q = A.apply(solve_gram(A, z))
     w = derivative(lambda A: A.adjoint(q))
-    residual = jax.tree.map(jnp.subtract, y, A.apply(z))
+    residual = subtract(y, A.apply(z))
     u = A.apply(solve_gram(A, derivative(lambda A: A.adjoint(residual))))
     moved = derivative(lambda A: A.apply(z))
     inside = jax.tree.map(lambda a, b, c, d: a - b + c - d, _or_zeros(dy, y), moved, u, A.apply(w))
-    return z, jax.tree.map(jnp.add, solve_gram(A, A.adjoint(inside)), w)
+    return z, add(solve_gram(A, A.adjoint(inside)), w)
 
 
 def _or_zeros(tangent: PyTree, value: PyTree) -> PyTree:

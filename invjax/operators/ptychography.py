@@ -14,7 +14,7 @@ from ..types import real
 from .base import LinearOperator
 from .fourier import FourierTransform
 from .spectrum import Pixel, Spectrum
-from .structure import at_precision_of, complex_dtype, default_precision, real_dtype, structure
+from .structure import at_precision_of, complex_dtype, default_precision, floating, real_dtype, structure
 
 
 class Ptychography(LinearOperator):
@@ -47,9 +47,9 @@ class Ptychography(LinearOperator):
         *,
         block: int = 32,
     ):
-        probe, shifts = jnp.asarray(probe), jnp.asarray(shifts)
+        shifts = jnp.asarray(shifts)
         self.shifts = shifts if jnp.issubdtype(shifts.dtype, jnp.inexact) else shifts.astype(jnp.int32)
-        self.probe = probe.astype(jnp.float32) if probe.dtype.kind in "biu" else probe
+        self.probe = probe = floating(probe)
         self.in_structure = structure(shape, complex=True)
         window = self._check(shape, probe.shape)
         self.propagator = FourierTransform(window) if propagator is None else propagator

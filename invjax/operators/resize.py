@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .base import LinearOperator
+from .kernels import keys_cubic, triangle
 from .spectrum import Cosine, Spectrum
 from .structure import structure
 
@@ -143,15 +144,9 @@ def _cosine_values(before: int, after: int, kernel: Interpolation, antialias: bo
     return energies
 
 
-def _keys(u: np.ndarray) -> np.ndarray:
-    u = np.abs(u)
-    near, far = 1.5 * u**3 - 2.5 * u**2 + 1, -0.5 * u**3 + 2.5 * u**2 - 4 * u + 2
-    return np.where(u <= 1, near, np.where(u < 2, far, 0))
-
-
 _PROFILES: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
-    "bicubic": (2.0, _keys),
-    "bilinear": (1.0, lambda u: np.maximum(1 - np.abs(u), 0)),
+    "bicubic": (2.0, keys_cubic),
+    "bilinear": (1.0, triangle),
     "box": (0.5, lambda u: ((u >= -0.5) & (u < 0.5)).astype(float)),
     "lanczos": (3.0, lambda u: np.where(np.abs(u) < 3, np.sinc(u) * np.sinc(u / 3), 0)),
 }

@@ -19,7 +19,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ..types import inner, num_reals, real, require
 from ..types import norm as tree_norm
 from . import krylov
-from .structure import at_precision, conform, default_precision, is_complex, precision_of, scale
+from .structure import add, at_precision, conform, default_precision, is_complex, precision_of, scale, subtract
 
 if TYPE_CHECKING:
     from .base import LinearOperator
@@ -153,7 +153,7 @@ def least_squares_prox(A: LinearOperator, x: PyTree, y: PyTree, step_size: Any) 
     """
     x, y, step_size = conform(x, A.in_structure, "x"), conform(y, A.out_structure, "y"), real(step_size)
     require(step_size, "step_size", nonnegative=True, shape=())
-    rhs = jax.tree.map(jnp.add, x, scale(step_size, A.adjoint(y)))
+    rhs = add(x, A.adjoint(y), step_size)
     return A.shifted_solve(rhs, step_size)
 
 
@@ -169,7 +169,7 @@ def shifted_solve(A: LinearOperator, rhs: PyTree, step_size: Any) -> PyTree:
         return gram.map(shrink).apply(rhs)
     if (cogram := A.cogram_spectrum) is not None:
         inside = cogram.map(shrink).apply(A.apply(rhs))
-        return jax.tree.map(jnp.subtract, rhs, scale(step_size, A.adjoint(inside)))
+        return subtract(rhs, scale(step_size, A.adjoint(inside)))
     return krylov.solve_shifted(A, rhs, step_size)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..types import real
+from ..types import real, squared
 from .base import LinearOperator
 from .basic import Mask
 from .resample import downsampling
@@ -57,7 +57,7 @@ class ChannelMatrix(LinearOperator):
     def push_spectrum(self, inner: Spectrum) -> Spectrum | None:
         if self.matrix.shape[0] == 1 and inner.left == inner.right == Pixel():
             values = jnp.broadcast_to(inner.values, self.in_structure.shape)
-            weighted = jnp.matmul(*promoted(values, jnp.abs(self.matrix[0]) ** 2))
+            weighted = jnp.matmul(*promoted(values, squared(self.matrix[0])))
             return Spectrum(weighted[..., None], Pixel(), Pixel())
         return super().push_spectrum(inner)
 
@@ -65,7 +65,7 @@ class ChannelMatrix(LinearOperator):
     def cogram_spectrum(self):
         if self.matrix.shape[0] > 1:
             return None
-        return Spectrum(jnp.sum(jnp.abs(self.matrix) ** 2)[None, None, None], Pixel(), Pixel())
+        return Spectrum(jnp.sum(squared(self.matrix))[None, None, None], Pixel(), Pixel())
 
     def norm(self):
         return jax.lax.stop_gradient(jnp.linalg.norm(self.matrix, 2))
@@ -148,5 +148,5 @@ class SnapshotSpectral(LinearOperator):
 
     @property
     def cogram_spectrum(self):
-        squares = jnp.broadcast_to(jnp.abs(self.mask) ** 2, self.in_structure.shape)
+        squares = jnp.broadcast_to(squared(self.mask), self.in_structure.shape)
         return Spectrum(self._sheared(squares), Pixel(), Pixel())

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.scipy import fft as jfft
 from jaxtyping import Array
 
+from ..types import squared
 from .structure import at_precision_of, complex_dtype, is_complex, precision_of
 
 
@@ -113,7 +114,7 @@ class Spectrum(eqx.Module):
     @property
     def gram(self) -> Spectrum:
         """Spectrum of ``A^H A``: real and non-negative."""
-        return Spectrum(jnp.abs(self.values) ** 2, self.right, self.right)
+        return Spectrum(squared(self.values), self.right, self.right)
 
     def apply(self, x: Array) -> Array:
         """``V diag(values) U^H x`` at the precision of ``x``."""

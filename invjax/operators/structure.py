@@ -65,7 +65,7 @@ def floating(array: Any) -> Array:
 
 
 def scale(factor: Array, x: PyTree) -> PyTree:
-    """``factor x`` for a scalar factor, at the dtype of each leaf (a real factor multiplies complex leaves too)."""
+    """``factor x`` for a factor that broadcasts, at the dtype of each leaf (a real factor multiplies complex leaves too)."""
     return jax.tree.map(lambda a: jnp.asarray(factor, a.dtype) * a, x)
 
 

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..operators.structure import precision_of
+from ..operators.structure import precision_of, scale, subtract
 from ..types import inner
-from .base import scale
 
 BLOCK = 10
 _MOMENTUM = 5
@@ -28,7 +27,7 @@ def advance(step: Callable[[Any], Any], aux: Any, num_inner: int) -> Any:
     """``num_inner >= 1`` times ``dual = step(ahead)``; ``aux`` has ``dual``, ``ahead`` (extrapolated) and ``age``."""
     before = jax.lax.fori_loop(0, num_inner - 1, lambda _, a: _step(step, a), aux)
     after = _step(step, before)
-    uphill = inner(_minus(before.ahead, after.dual), _minus(after.dual, before.dual))
+    uphill = inner(subtract(before.ahead, after.dual), subtract(after.dual, before.dual))
     return after._replace(age=jnp.where(uphill > 0, 0, after.age))
 
 
@@ -47,10 +46,6 @@ def _step(step: Callable[[Any], Any], aux: Any) -> Any:
     pace = k / (k + (1 + _MOMENTUM))
     ahead = jax.tree.map(lambda p, o: p + scale(pace, p - o), dual, aux.dual)
     return aux._replace(dual=dual, ahead=ahead, age=aux.age + 1)
-
-
-def _minus(a: Any, b: Any) -> Any:
-    return jax.tree.map(jnp.subtract, a, b)
 
 
 class _Search(NamedTuple):

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PyTree
 
+from ..operators.structure import scale
 from ..types import grad, real, require, squared
 
 
@@ -111,11 +112,6 @@ def safe_sqrt(square: Array) -> Array:
     """Square root whose gradient at zero is zero (not NaN)."""
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
-
-
-def scale(factor: Array, x: Array) -> Array:
-    """``factor * x`` for a real factor (scalar or of the shape of x) and real or complex x, without implicit promotion."""
-    return factor.astype(x.dtype) * x
 
 
 def shrink(x: Array, threshold: Array) -> Array:

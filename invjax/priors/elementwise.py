@@ -8,8 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..operators.structure import scale
 from ..types import real, require, squared
-from .base import Prior, as_point, safe_sqrt, scale, shrink
+from .base import Prior, as_point, safe_sqrt, shrink
 
 
 class Zero(Prior):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..operators.structure import scale
 from ..types import real, require, squared
-from .base import Prior, as_point, safe_sqrt, scale
+from .base import Prior, as_point, safe_sqrt
 
 
 class GroupL1(Prior):

@@ -8,8 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..operators.structure import scale
 from ..types import norm, real, require, squared
-from .base import Prior, as_point, safe_sqrt, scale
+from .base import Prior, as_point, safe_sqrt
 
 
 class _Indicator(Prior):

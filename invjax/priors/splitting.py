@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, PyTree
 
 from ..implicit import implicit_solve
 from ..operators import LinearOperator
-from ..operators.structure import conform, scale
+from ..operators.structure import add, conform, scale, subtract
 from ..types import inner, norm, require, squared
 from .acceleration import BLOCK, advance, at_rest, require_inner, search
 from .base import Prior, as_point
@@ -54,7 +54,7 @@ class SplitProx(eqx.Module):
         return self.outer.conj_prox(self._ahead(dual, length), length)
 
     def _ahead(self, dual: PyTree, length: Array) -> PyTree:
-        return jax.tree.map(jnp.add, dual, scale(length, self.operator(self.primal(dual))))
+        return add(dual, self.operator(self.primal(dual)), length)
 
     def advance(self, aux: SplitDual, num_inner: int) -> SplitDual:
         """``num_inner >= 1`` accelerated steps."""
@@ -73,7 +73,7 @@ class SplitProx(eqx.Module):
             p = self.outer.conj_prox(ahead, length)
             w = jax.tree.map(lambda a, b: scale(1 / length, a - b), ahead, p)
             z = self.primal(p)
-            gap = norm(p) * norm(jax.tree.map(jnp.subtract, w, self.operator(z)))
+            gap = norm(p) * norm(subtract(w, self.operator(z)))
             size = jnp.abs(inner(p, w)) + jnp.sum(squared(z - self.x)) / 2
             return (aux, p), ~(gap > rtol * size)  # a NaN stops too
 

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..operators.structure import scale
 from ..types import squared
 from .acceleration import BLOCK, search
-from .base import scale
 from .variation import Field, Grouping, adjoint, difference, difference_adjoint, differences
 
 _TAU = 0.05  # of 0.02 to 1, 0.02 was fastest for a noisy photograph with values in [0, 1] and 0.1 for unit noise

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..operators.structure import scale
 from ..types import squared
 from .acceleration import BLOCK, advance, search
-from .base import scale
 from .variation import Field, Grouping, adjoint, differences
 
 

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..operators import FiniteDifferences
+from ..operators.structure import scale
 from ..types import squared
-from .base import safe_sqrt, scale
+from .base import safe_sqrt
 
 Kind = Literal["isotropic", "anisotropic"]
 Channels = Literal["joint", "separate"]

@@ -1,6 +1,6 @@
 """Algebraic reconstruction of ``A x = y``: SIRT, SART (SIRT block by block), Kaczmarz's method, cyclic and randomised."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,17 +10,11 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ..operators import LinearOperator, Matrix
 from ..operators.stack import Stack
 from ..operators.structure import at_precision, at_precision_of, conform, is_complex, precision_of, scale
-from ..types import real, require
-from .base import Info, change, positive_reciprocal
+from ..types import real, require, squared
+from .base import FixedPointMethod, Info, PositionState, change, positive_reciprocal
 
 
-class AlgebraicState(NamedTuple):
-    """The image."""
-
-    position: PyTree
-
-
-class SIRT(eqx.Module):
+class SIRT(FixedPointMethod):
     """``x <- x + relaxation V A^T W (y - A x)`` with ``V = 1 / (A^T 1)`` and ``W = 1 / (A 1)``; then the constraint's
     prox.
 
@@ -47,17 +41,8 @@ class SIRT(eqx.Module):
         self.row_weights = positive_reciprocal(operator(_ones(operator.in_structure, precision)))
         self.column_weights = positive_reciprocal(operator.H(_ones(operator.out_structure, precision)))
 
-    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
-        """Start at ``x``."""
-        return AlgebraicState(x)
-
-    def step(self, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
-        """One simultaneous correction."""
-        position = self.fixed_point(state.position)
-        return AlgebraicState(position), change(position, state.position)
-
     def fixed_point(self, x: PyTree) -> PyTree:
-        """The correction."""
+        """One simultaneous correction."""
         gap = jax.tree.map(_weighted_gap, self.row_weights, self.y, self.operator(x))
         back = self.operator.H(gap)
         x = jax.tree.map(
@@ -66,7 +51,7 @@ class SIRT(eqx.Module):
         return x if self.constraint is None else self.constraint.prox(x, self.relaxation)
 
 
-class SART(eqx.Module):
+class SART(FixedPointMethod):
     """SIRT on the blocks of ``operators.stack`` in turn (ordered subsets, one angle each in the classical form).
 
     A step is one pass over all blocks. Converges for ``0 < relaxation < 2`` when the equations are consistent;
@@ -81,23 +66,46 @@ class SART(eqx.Module):
         pairs = zip(operator.operators, y, strict=True) if isinstance(operator, Stack) else [(operator, y)]
         self.blocks = tuple(SIRT(A, v, relaxation, constraint) for A, v in pairs)
 
-    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
-        """Start at ``x``."""
-        return AlgebraicState(x)
-
-    def step(self, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
-        """One pass over the blocks."""
-        position = self.fixed_point(state.position)
-        return AlgebraicState(position), change(position, state.position)
-
     def fixed_point(self, x: PyTree) -> PyTree:
-        """The pass."""
+        """One pass over the blocks."""
         for block in self.blocks:
             x = block.fixed_point(x)
         return x
 
 
-class Kaczmarz(eqx.Module):
+class RowAction(eqx.Module):
+    """Base of the methods that project on the hyperplane of one row of a matrix at a time."""
+
+    operator: Matrix
+    y: Array
+    squares: Array
+    relaxation: Array
+
+    def __init__(self, operator: Matrix, y: Array, relaxation: Any = 1.0):
+        if not isinstance(operator, Matrix):
+            raise ValueError(f"operator: expected operators.Matrix, got {type(operator).__name__}; use SART for blocks")
+        self.operator, self.y, self.relaxation = operator, conform(y, operator.out_structure, "y"), real(relaxation)
+        require(self.relaxation, "relaxation", positive=True, below=2.0)
+        self.squares = jnp.sum(squared(operator.matrix), 1)
+
+    def init(self, x: PyTree, key: Any = None) -> PositionState:
+        """Start at ``x``."""
+        return PositionState(conform(x, self.operator.in_structure, "x"))
+
+    def project(self, rows: Array, x: Array) -> Array:
+        """Project (relaxed) on the hyperplanes of the given rows, one after the other."""
+        matrix = at_precision_of(x, self.operator.matrix)
+        y = self.y.astype(x.dtype)
+        weights = scale(self.relaxation, positive_reciprocal(self.squares)).astype(x.dtype)
+
+        def one(x: Array, i: Array) -> tuple[Array, None]:
+            row = matrix[i].astype(x.dtype)
+            return x + weights[i] * (y[i] - row @ x) * jnp.conj(row), None
+
+        return jax.lax.scan(one, x.reshape(-1), rows)[0].reshape(x.shape)
+
+
+class Kaczmarz(RowAction, FixedPointMethod):
     """``x <- x + relaxation (y_i - <a_i, x>) conj(a_i) / |a_i|^2`` for every row ``a_i`` of a matrix in turn (ART).
 
     A step is one pass over all rows. Converges for ``0 < relaxation < 2``, from zero to the solution of least norm,
@@ -106,29 +114,12 @@ class Kaczmarz(eqx.Module):
     and Herman (1970).
     """
 
-    operator: Matrix
-    y: Array
-    squares: Array
-    relaxation: Array
-
-    def __init__(self, operator: Matrix, y: Array, relaxation: Any = 1.0):
-        self.operator, self.y, self.squares, self.relaxation = _rows(operator, y, relaxation)
-
-    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
-        """Start at ``x``."""
-        return AlgebraicState(conform(x, self.operator.in_structure, "x"))
-
-    def step(self, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
-        """One pass over the rows."""
-        position = self.fixed_point(state.position)
-        return AlgebraicState(position), change(position, state.position)
-
     def fixed_point(self, x: PyTree) -> PyTree:
-        """The pass."""
-        return _project(self, jnp.arange(self.y.size), x)
+        """One pass over the rows."""
+        return self.project(jnp.arange(self.y.size), x)
 
 
-class RandomisedKaczmarz(eqx.Module):
+class RandomisedKaczmarz(RowAction):
     """Kaczmarz's projection on rows drawn with probability ``|a_i|^2 / |A|_F^2``; a step draws as many as there are
     rows.
 
@@ -136,23 +127,11 @@ class RandomisedKaczmarz(eqx.Module):
     at least ``1 - sigma_min^2 / |A|_F^2`` with every row drawn. Source: Strohmer and Vershynin (2009), theorem 2.
     """
 
-    operator: Matrix
-    y: Array
-    squares: Array
-    relaxation: Array
-
-    def __init__(self, operator: Matrix, y: Array, relaxation: Any = 1.0):
-        self.operator, self.y, self.squares, self.relaxation = _rows(operator, y, relaxation)
-
-    def init(self, x: PyTree, key: Any = None) -> AlgebraicState:
-        """Start at ``x``."""
-        return AlgebraicState(conform(x, self.operator.in_structure, "x"))
-
-    def step(self, key: PRNGKeyArray, state: AlgebraicState) -> tuple[AlgebraicState, Info]:
+    def step(self, key: PRNGKeyArray, state: PositionState) -> tuple[PositionState, Info]:
         """Projections on as many random rows as there are rows."""
         rows = jax.random.choice(key, self.y.size, (self.y.size,), p=self.squares / jnp.sum(self.squares))
-        position = _project(self, rows, state.position)
-        return AlgebraicState(position), change(position, state.position)
+        position = self.project(rows, state.position)
+        return PositionState(position), change(position, state.position)
 
 
 def _ones(struct: PyTree, precision: Any) -> PyTree:
@@ -161,25 +140,3 @@ def _ones(struct: PyTree, precision: Any) -> PyTree:
 
 def _weighted_gap(weight: Array, y: Array, predicted: Array) -> Array:
     return weight.astype(predicted.dtype) * (y.astype(predicted.dtype) - predicted)
-
-
-def _rows(operator: Any, y: Any, relaxation: Any) -> tuple[Matrix, Array, Array, Array]:
-    if not isinstance(operator, Matrix):
-        raise ValueError(f"operator: expected operators.Matrix, got {type(operator).__name__}; use SART for blocks")
-    relaxation = real(relaxation)
-    require(relaxation, "relaxation", positive=True, below=2.0)
-    squares = jnp.sum(jnp.abs(operator.matrix) ** 2, 1)
-    return operator, conform(y, operator.out_structure, "y"), squares, relaxation
-
-
-def _project(method: Kaczmarz | RandomisedKaczmarz, rows: Array, x: Array) -> Array:
-    """Project (relaxed) on the hyperplanes of the given rows, one after the other."""
-    matrix = at_precision_of(x, method.operator.matrix)
-    y = method.y.astype(x.dtype)
-    weights = scale(method.relaxation, positive_reciprocal(method.squares)).astype(x.dtype)
-
-    def one(x: Array, i: Array) -> tuple[Array, None]:
-        row = matrix[i].astype(x.dtype)
-        return x + weights[i] * (y[i] - row @ x) * jnp.conj(row), None
-
-    return jax.lax.scan(one, x.reshape(-1), rows)[0].reshape(x.shape)

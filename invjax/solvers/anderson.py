@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..operators.structure import subtract
 from ..types import inner, norm, real, require, select
 from .base import Info
 
@@ -61,7 +62,7 @@ class Anderson(eqx.Module):
     def step(self, state: AndersonState) -> tuple[AndersonState, Info]:
         """One evaluation of the map, and the least-squares combination with the past."""
         u, image = state.unknowns, self.method.fixed_point(state.unknowns)
-        residual = _minus(image, u)
+        residual = subtract(image, u)
         size, bound = norm(residual), norm(state.last_residual)
         accepted = (state.age == 0) | (size <= jnp.asarray(self.safeguard, size.dtype) * bound)
         steps, residuals = self._remember(state, u, residual)
@@ -87,7 +88,7 @@ class Anderson(eqx.Module):
 
     def _remember(self, state: AndersonState, u: PyTree, residual: PyTree) -> tuple[PyTree, PyTree]:
         """The past with the newest difference in place of the oldest; nothing is known before the first point."""
-        known = (state.age > 0) & (norm(_minus(residual, state.last_residual)) > 0)
+        known = (state.age > 0) & (norm(subtract(residual, state.last_residual)) > 0)
 
         def push(past: PyTree, new: PyTree, old: PyTree) -> PyTree:
             slot = state.age % self.memory
@@ -105,7 +106,3 @@ class Anderson(eqx.Module):
         gram = weights[:, None] * products * weights[None] + jnp.diag(jnp.where(sizes > 0, ridge, 1))
         rhs = weights * jax.vmap(lambda a: inner(a, residual))(residuals)
         return weights * jnp.linalg.solve(gram, rhs)
-
-
-def _minus(a: PyTree, b: PyTree) -> PyTree:
-    return jax.tree.map(jnp.subtract, a, b)

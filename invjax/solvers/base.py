@@ -1,13 +1,15 @@
-"""What the solvers of ``min_x f(x) + g(x)`` share: the info of a step, default step sizes, splitting of a prior."""
+"""What the solvers of ``min_x f(x) + g(x)`` share: methods without memory, the info of a step, default step sizes."""
 
+import abc
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..likelihoods import Gaussian
-from ..operators.structure import scale
+from ..operators.structure import scale, subtract
 from ..priors.sum import split as split
 from ..types import norm, real, require
 
@@ -18,14 +20,32 @@ class Info(NamedTuple):
     residual: Array
 
 
-def add(a: PyTree, b: PyTree, factor: Any = 1) -> PyTree:
-    """``a + factor b``, leaf by leaf: the dual variables of a sum of priors are tuples."""
-    return jax.tree.map(jnp.add, a, scale(real(factor), b))
-
-
 def change(new: PyTree, old: PyTree) -> Info:
     """Info with residual ``|new - old|``."""
-    return Info(norm(jax.tree.map(jnp.subtract, new, old)))
+    return Info(norm(subtract(new, old)))
+
+
+class PositionState(NamedTuple):
+    """The iterate, which is all that the method remembers."""
+
+    position: PyTree
+
+
+class FixedPointMethod(eqx.Module):
+    """Base of the methods ``x <- fixed_point(x)`` without memory."""
+
+    @abc.abstractmethod
+    def fixed_point(self, x: PyTree) -> PyTree:
+        """One step of the iterate; its fixed points are what the method finds."""
+
+    def init(self, x: PyTree, key: Any = None) -> PositionState:
+        """Start at ``x``."""
+        return PositionState(x)
+
+    def step(self, state: PositionState) -> tuple[PositionState, Info]:
+        """``position <- fixed_point(position)``."""
+        position = self.fixed_point(state.position)
+        return PositionState(position), change(position, state.position)
 
 
 def step_size_or_default(step_size: Any, likelihood: Any) -> Array:

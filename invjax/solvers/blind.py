@@ -1,6 +1,6 @@
 """Blind deconvolution of Poisson data: Richardson-Lucy on the image and the kernel in turn."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,17 +10,11 @@ from jaxtyping import Array
 from ..likelihoods import Likelihood, Poisson
 from ..operators import BlindBlur, LinearOperator
 from ..types import require
-from .base import Info, change
+from .base import FixedPointMethod, PositionState
 from .expectation_maximisation import MLEM
 
 
-class BlindState(NamedTuple):
-    """The pair (image, kernel)."""
-
-    position: tuple[Array, Array]
-
-
-class BlindRichardsonLucy(eqx.Module):
+class BlindRichardsonLucy(FixedPointMethod):
     """MLEM on the kernel, then MLEM on the image, ``num_inner`` updates each, for Poisson data of
     ``operators.BlindBlur``.
 
@@ -41,19 +35,14 @@ class BlindRichardsonLucy(eqx.Module):
             raise ValueError(f"likelihood: expected Poisson noise, got {type(self.likelihood.noise).__name__}")
         require(self.likelihood.y, "likelihood.y", nonnegative=True)
 
-    def init(self, x: tuple[Array, Array], key: Any = None) -> BlindState:
+    def init(self, x: tuple[Array, Array], key: Any = None) -> PositionState:
         """Start at ``(image, kernel)``, both positive where the solution may be."""
         for part, name in zip(x, ("image", "kernel"), strict=True):
             require(part, name, nonnegative=True)
-        return BlindState(_scaled(*x))
-
-    def step(self, state: BlindState) -> tuple[BlindState, Info]:
-        """Updates of the kernel, then of the image."""
-        position = self.fixed_point(state.position)
-        return BlindState(position), change(position, state.position)
+        return PositionState(_scaled(*x))
 
     def fixed_point(self, pair: tuple[Array, Array]) -> tuple[Array, Array]:
-        """The updates."""
+        """The updates of the kernel, then of the image."""
         model: BlindBlur = self.likelihood.operator
         x, h = pair
         x, h = _scaled(x, self._updates(model.of_kernel(x), h))

@@ -1,24 +1,26 @@
 """Expectation maximisation for Poisson data: MLEM (for a blur: Richardson-Lucy), and MAP-EM with a prior."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..likelihoods import Likelihood, Poisson
 from ..likelihoods.base import as_parameter
 from ..types import require
-from .base import Info, change, positive_reciprocal
+from .base import FixedPointMethod, PositionState, positive_reciprocal
 
 
-class MLEMState(NamedTuple):
-    """The image."""
+class Multiplicative(FixedPointMethod):
+    """Base of the methods that multiply a non-negative image."""
 
-    position: PyTree
+    def init(self, x: PyTree, key: Any = None) -> PositionState:
+        """Start at ``x``, positive where the solution may be."""
+        require(x, "x", nonnegative=True)
+        return PositionState(x)
 
 
-class MLEM(eqx.Module):
+class MLEM(Multiplicative):
     """``x <- x / (A^T 1) A^T (y / (A x + background))`` for ``y ~ gain Poisson((A x + background) / gain)``.
 
     Keeps ``x >= 0``, decreases the Kullback-Leibler divergence at every step and, without background, preserves the
@@ -33,22 +35,12 @@ class MLEM(eqx.Module):
     def __init__(self, likelihood: Any):
         self.likelihood, self.sensitivity = likelihood, sensitivity(likelihood)
 
-    def init(self, x: PyTree, key: Any = None) -> MLEMState:
-        """Start at ``x``, positive where the solution may be."""
-        require(x, "x", nonnegative=True)
-        return MLEMState(x)
-
-    def step(self, state: MLEMState) -> tuple[MLEMState, Info]:
-        """One multiplicative update."""
-        position = self.fixed_point(state.position)
-        return MLEMState(position), change(position, state.position)
-
     def fixed_point(self, x: PyTree) -> PyTree:
         """The multiplicative update."""
         return x * positive_reciprocal(self.sensitivity).astype(x.dtype) * back_projected_ratio(self.likelihood, x)
 
 
-class MAPEM(eqx.Module):
+class MAPEM(Multiplicative):
     """``x <- x / (s + grad g(x)) A^T (y / (gain (A x + background)))``, ``s = A^T (1 / gain)``: one-step-late MAP-EM.
 
     Its fixed points are the stationary points of ``f + g`` on ``x >= 0``, for a smooth prior. It converges when the
@@ -63,16 +55,6 @@ class MAPEM(eqx.Module):
     def __init__(self, likelihood: Any, prior: Any):
         require_smooth(prior)
         self.likelihood, self.prior, self.sensitivity = likelihood, prior, sensitivity(likelihood)
-
-    def init(self, x: PyTree, key: Any = None) -> MLEMState:
-        """Start at ``x``, positive where the solution may be."""
-        require(x, "x", nonnegative=True)
-        return MLEMState(x)
-
-    def step(self, state: MLEMState) -> tuple[MLEMState, Info]:
-        """One multiplicative update, with the prior's gradient at the old image."""
-        position = self.fixed_point(state.position)
-        return MLEMState(position), change(position, state.position)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """The multiplicative update."""

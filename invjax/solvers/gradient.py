@@ -3,11 +3,9 @@
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ..operators.structure import scale
+from ..operators.structure import add, scale, subtract
 from .base import Info, change, step_size_or_default
 
 
@@ -38,7 +36,7 @@ class GradientDescent(eqx.Module):
 
     def grad(self, x: PyTree) -> PyTree:
         """Gradient of the objective."""
-        return jax.tree.map(jnp.add, self.likelihood.grad(x), self.prior.grad(x))
+        return add(self.likelihood.grad(x), self.prior.grad(x))
 
     def init(self, x: PyTree, key: Any = None) -> GradientState:
         """Start at ``x``."""
@@ -49,9 +47,9 @@ class GradientDescent(eqx.Module):
         direction, inner = self.grad(state.position), state.transform_state
         if self.transform is not None:
             direction, inner = self.transform.update(direction, inner, state.position)
-        position = jax.tree.map(jnp.subtract, state.position, scale(self.step_size, direction))
+        position = subtract(state.position, scale(self.step_size, direction))
         return GradientState(position, inner), change(position, state.position)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x - step_size grad(x)``: its fixed points are the stationary points, whatever the transformation."""
-        return jax.tree.map(jnp.subtract, x, scale(self.step_size, self.grad(x)))
+        return subtract(x, scale(self.step_size, self.grad(x)))

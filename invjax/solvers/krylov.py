@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..operators import LinearOperator
-from ..operators.structure import conform, scale
+from ..operators.structure import add, conform, scale, subtract
 from ..types import inner, norm, real, require, select
 from .base import Info
 
@@ -45,7 +45,7 @@ class ConjugateGradient(eqx.Module):
 
     def init(self, x: PyTree, key: Any = None) -> CGState:
         """Start at ``x``."""
-        r = _minus(_like(self.b, x), self.operator(x))
+        r = subtract(_like(self.b, x), self.operator(x))
         z = self._preconditioned(r)
         return CGState(x, r, z, inner(r, z))
 
@@ -54,15 +54,15 @@ class ConjugateGradient(eqx.Module):
         x, r, p, product = state
         image = self.operator(p)
         length = _divide(product, inner(p, image))
-        x, r = _add(x, length, p), _add(r, -length, image)
+        x, r = add(x, p, length), add(r, image, -length)
         z = self._preconditioned(r)
         new = inner(r, z)
-        p = _add(z, _divide(new, product), p)
+        p = add(z, p, _divide(new, product))
         return CGState(x, r, p, new), _info(norm(r), norm(self.b), x)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x + b - H x``."""
-        return _add(x, 1, _minus(_like(self.b, x), self.operator(x)))
+        return add(x, subtract(_like(self.b, x), self.operator(x)))
 
     def _preconditioned(self, r: PyTree) -> PyTree:
         return r if self.preconditioner is None else self.preconditioner(r)
@@ -95,7 +95,7 @@ class MINRES(eqx.Module):
 
     def init(self, x: PyTree, key: Any = None) -> MINRESState:
         """Start at ``x``."""
-        v, size = _unit(_minus(_like(self.b, x), self.operator(x)))
+        v, size = _unit(subtract(_like(self.b, x), self.operator(x)))
         none = jax.tree.map(jnp.zeros_like, v)
         one, zero = jnp.ones_like(size), jnp.zeros_like(size)
         return MINRESState(x, (v, none), (none, none), zero, size, (one, one), (zero, zero))
@@ -105,13 +105,13 @@ class MINRES(eqx.Module):
         x, (v, v_old), (w, w_old), beta, eta, (c, c_old), (s, s_old) = state
         image = self.operator(v)
         alpha = inner(v, image)
-        following, new = _unit(_add(_add(image, -alpha, v), -beta, v_old), inner(image, image))
+        following, new = _unit(add(add(image, v, -alpha), v_old, -beta), inner(image, image))
         # The new column of the tridiagonal matrix, after the last two rotations.
         above, before, here = s_old * beta, s * alpha + c_old * c * beta, c * alpha - c_old * s * beta
         length = jnp.sqrt(here**2 + new**2)
         cosine, sine = _divide(here, length), _divide(new, length)
-        direction = scale(_divide(1, length), _add(_add(v, -before, w), -above, w_old))
-        x = _add(x, cosine * eta, direction)
+        direction = scale(_divide(1, length), add(add(v, w, -before), w_old, -above))
+        x = add(x, direction, cosine * eta)
         size = norm(self.b)
         # Solved to rounding: what would follow is noise, in the null space too.
         eta = jnp.where(jnp.abs(sine * eta) <= _rounding(size**2).astype(eta.dtype), 0, -sine * eta)
@@ -121,7 +121,7 @@ class MINRES(eqx.Module):
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x + b - H x``."""
-        return _add(x, 1, _minus(_like(self.b, x), self.operator(x)))
+        return add(x, subtract(_like(self.b, x), self.operator(x)))
 
 
 class BiCGStabState(NamedTuple):
@@ -150,7 +150,7 @@ class BiCGStab(eqx.Module):
 
     def init(self, x: PyTree, key: Any = None) -> BiCGStabState:
         """Start at ``x``."""
-        r = _minus(_like(self.b, x), self.operator(x))
+        r = subtract(_like(self.b, x), self.operator(x))
         return BiCGStabState(x, r, r, r, inner(r, r))
 
     def step(self, state: BiCGStabState) -> tuple[BiCGStabState, Info]:
@@ -158,18 +158,18 @@ class BiCGStab(eqx.Module):
         x, r, shadow, p, product = state
         v = self.operator(p)
         length = _divide(product, inner(shadow, v))
-        s = _add(r, -length, v)
+        s = add(r, v, -length)
         t = self.operator(s)
         omega = _divide(inner(t, s), inner(t, t))
-        x, r = _add(_add(x, length, p), omega, s), _add(s, -omega, t)
+        x, r = add(add(x, p, length), s, omega), add(s, t, -omega)
         new = inner(shadow, r)
         beta = _divide(new, product) * _divide(length, omega)
-        p = _add(r, beta, _add(p, -omega, v))
+        p = add(r, add(p, v, -omega), beta)
         return BiCGStabState(x, r, shadow, p, new), _info(norm(r), norm(self.b), x)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x + b - A x``."""
-        return _add(x, 1, _minus(_like(self.b, x), self.operator(x)))
+        return add(x, subtract(_like(self.b, x), self.operator(x)))
 
 
 class LSQRState(NamedTuple):
@@ -214,34 +214,34 @@ class LSQR(eqx.Module):
     def step(self, state: LSQRState) -> tuple[LSQRState, Info]:
         """One step of the bidiagonalisation and one rotation."""
         x, u, v, w, alpha, phi, rho, square = state
-        u, beta = _unit(_add(self._apply(v), -alpha, u), square)
+        u, beta = _unit(add(self._apply(v), u, -alpha), square)
         square = square + beta**2
-        v, alpha = _unit(_add(self._adjoint(u), -beta, v), square)
+        v, alpha = _unit(add(self._adjoint(u), v, -beta), square)
         size = jnp.sqrt(rho**2 + beta**2)
         cosine, sine = _divide(rho, size), _divide(beta, size)
-        x = _add(x, cosine * _divide(phi, size), w)
+        x = add(x, w, cosine * _divide(phi, size))
         # The normal equations hold to rounding: what would follow is noise, in the null space too.
         alpha = jnp.where(jnp.abs(cosine * alpha) <= _rounding(square), 0, alpha)
         v = select(alpha == 0, jax.tree.map(jnp.zeros_like, v), v)
-        w = _add(v, -_divide(sine * alpha, size), w)
+        w = add(v, w, -_divide(sine * alpha, size))
         phi, rho = sine * phi, -cosine * alpha
         residual = jnp.abs(phi * rho)  # |A^H (y - A x) - damping^2 x|
         return LSQRState(x, u, v, w, alpha, phi, rho, square + alpha**2), _info(residual, self.scale, x)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """``x + A^H (y - A x) - damping^2 x``."""
-        return _add(x, 1, self._adjoint(self._gap(x)))
+        return add(x, self._adjoint(self._gap(x)))
 
     def _apply(self, x: PyTree) -> tuple[PyTree, PyTree]:
         return self.operator(x), scale(self.damping, x)
 
     def _adjoint(self, u: tuple[PyTree, PyTree]) -> PyTree:
-        return _add(self.operator.H(u[0]), self.damping, u[1])
+        return add(self.operator.H(u[0]), u[1], self.damping)
 
     def _gap(self, x: PyTree) -> tuple[PyTree, PyTree]:
         predicted = self.operator(x)
         y = jax.tree.map(lambda a, b: a.astype(b.dtype), self.y, predicted)
-        return _minus(y, predicted), scale(-self.damping, x)
+        return subtract(y, predicted), scale(-self.damping, x)
 
 
 def _right_hand_side(operator: LinearOperator, b: PyTree) -> PyTree:
@@ -255,15 +255,6 @@ def _right_hand_side(operator: LinearOperator, b: PyTree) -> PyTree:
 
 def _like(b: PyTree, x: PyTree) -> PyTree:
     return jax.tree.map(lambda a, c: a.astype(c.dtype), b, x)
-
-
-def _minus(a: PyTree, b: PyTree) -> PyTree:
-    return jax.tree.map(jnp.subtract, a, b)
-
-
-def _add(a: PyTree, factor: Any, b: PyTree) -> PyTree:
-    """``a + factor b``."""
-    return jax.tree.map(jnp.add, a, scale(factor, b))
 
 
 def _divide(a: Any, b: Array) -> Array:

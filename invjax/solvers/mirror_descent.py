@@ -1,23 +1,16 @@
 """Mirror descent and proximal mirror descent (Bregman proximal gradient, NoLips)."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import equinox as eqx
 from jaxtyping import Array, PyTree
 
 from ..operators.structure import scale
 from ..types import real, require
-from .base import Info, change
+from .base import FixedPointMethod
 from .bregman import BregmanPotential
 
 
-class MirrorDescentState(NamedTuple):
-    """The image."""
-
-    position: PyTree
-
-
-class MirrorDescent(eqx.Module):
+class MirrorDescent(FixedPointMethod):
     """``grad phi(x+) = grad phi(x) - step_size (grad f(x) + grad g(x))`` with a Bregman potential ``phi`` and a
     smooth prior.
 
@@ -36,22 +29,13 @@ class MirrorDescent(eqx.Module):
         self.likelihood, self.prior, self.potential = likelihood, prior, potential
         self.step_size = _step_size(step_size, potential, likelihood)
 
-    def init(self, x: PyTree, key: Any = None) -> MirrorDescentState:
-        """Start at ``x``, inside the domain of the potential."""
-        return MirrorDescentState(x)
-
-    def step(self, state: MirrorDescentState) -> tuple[MirrorDescentState, Info]:
-        """One gradient step in the mirror space."""
-        position = self.fixed_point(state.position)
-        return MirrorDescentState(position), change(position, state.position)
-
     def fixed_point(self, x: PyTree) -> PyTree:
         """The mirror step."""
         gradient = self.likelihood.grad(x) + self.prior.grad(x)
         return self.potential.inverse_grad(self.potential.grad(x) - scale(self.step_size, gradient))
 
 
-class ProximalMirrorDescent(eqx.Module):
+class ProximalMirrorDescent(FixedPointMethod):
     """``x+ = argmin_u step_size (g(u) + <grad f(x), u>) + D_phi(u, x)``, for priors whose prox is closed form in that
     geometry.
 
@@ -69,15 +53,6 @@ class ProximalMirrorDescent(eqx.Module):
     def __init__(self, likelihood: Any, prior: Any, potential: BregmanPotential, step_size: Any = None):
         self.likelihood, self.prior, self.potential = likelihood, prior, potential
         self.step_size = _step_size(step_size, potential, likelihood)
-
-    def init(self, x: PyTree, key: Any = None) -> MirrorDescentState:
-        """Start at ``x``, inside the domain of the potential."""
-        return MirrorDescentState(x)
-
-    def step(self, state: MirrorDescentState) -> tuple[MirrorDescentState, Info]:
-        """One gradient step in the mirror space and one Bregman prox."""
-        position = self.fixed_point(state.position)
-        return MirrorDescentState(position), change(position, state.position)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """The Bregman prox-gradient map."""

@@ -10,10 +10,10 @@ from ..likelihoods import Likelihood
 from ..types import real, require
 from .base import Info, change, positive_reciprocal
 from .blocks import parts
-from .expectation_maximisation import MLEM, MLEMState, require_smooth, sensitivity
+from .expectation_maximisation import MLEM, Multiplicative, require_smooth, sensitivity
 
 
-class OSEM(eqx.Module):
+class OSEM(Multiplicative):
     """MLEM on each part of a stacked likelihood (``subsets(likelihood, n)``) in turn; a step is one pass over them.
 
     A pass gains about as much as one step of MLEM per part. It keeps ``x >= 0`` and, without background, the count of
@@ -26,15 +26,6 @@ class OSEM(eqx.Module):
 
     def __init__(self, likelihood: Likelihood):
         self.blocks = tuple(MLEM(part) for part in parts(likelihood))
-
-    def init(self, x: PyTree, key: Any = None) -> MLEMState:
-        """Start at ``x``, positive where the solution may be."""
-        return self.blocks[0].init(x)
-
-    def step(self, state: MLEMState) -> tuple[MLEMState, Info]:
-        """One pass over the parts."""
-        position = self.fixed_point(state.position)
-        return MLEMState(position), change(position, state.position)
 
     def fixed_point(self, x: PyTree) -> PyTree:
         """The pass."""

@@ -8,15 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..operators import PhaseRetrieval
-from ..operators.structure import scale
+from ..operators.structure import add, scale, subtract
 from ..types import real, require
-from .base import Info, change
-
-
-class ErrorReductionState(NamedTuple):
-    """The image."""
-
-    position: PyTree
+from .base import Info, PositionState, change
 
 
 class ErrorReduction(eqx.Module):
@@ -35,14 +29,14 @@ class ErrorReduction(eqx.Module):
     def __check_init__(self):
         require_phase_retrieval(self.likelihood)
 
-    def init(self, x: PyTree, key: Any = None) -> ErrorReductionState:
+    def init(self, x: PyTree, key: Any = None) -> PositionState:
         """Start at ``x``."""
-        return ErrorReductionState(x)
+        return PositionState(x)
 
-    def step(self, state: ErrorReductionState) -> tuple[ErrorReductionState, Info]:
+    def step(self, state: PositionState) -> tuple[PositionState, Info]:
         """One projection on each set."""
         position = project(self.constraint, amplitude_projection(self.likelihood, state.position))
-        return ErrorReductionState(position), change(position, state.position)
+        return PositionState(position), change(position, state.position)
 
 
 class FeedbackState(NamedTuple):
@@ -78,7 +72,7 @@ class HybridInputOutput(eqx.Module):
         u = state.other
         p = amplitude_projection(self.likelihood, u)
         position = project(self.constraint, p)
-        moved = jax.tree.map(jnp.subtract, u, scale(self.beta, p))
+        moved = subtract(u, scale(self.beta, p))
         other = jax.tree.map(lambda a, b, c: jnp.where(a == b, b, c), position, p, moved)
         return FeedbackState(position, other), change(other, u)
 
@@ -110,7 +104,7 @@ class AveragedReflections(eqx.Module):
         reflected = project(self.constraint, jax.tree.map(lambda a, b: 2 * a - b, p, u))
         # (R_S R_M u + u) / 2 = P_S R_M u + u - P_M u
         averaged = jax.tree.map(lambda a, b, c: a + b - c, reflected, u, p)
-        other = jax.tree.map(jnp.add, scale(self.beta, averaged), scale(1 - self.beta, p))
+        other = add(scale(self.beta, averaged), p, 1 - self.beta)
         return FeedbackState(project(self.constraint, p), other), change(other, u)
 
 
@@ -124,7 +118,7 @@ def amplitude_projection(likelihood: Any, x: PyTree) -> PyTree:
     B = likelihood.operator.operator
     u = B(x)
     moves = jax.tree.map(lambda u, y: _with_amplitude(u, y) - u, u, likelihood.y)
-    return jax.tree.map(jnp.add, x, B.pinv(moves))
+    return add(x, B.pinv(moves))
 
 
 def _with_amplitude(u: Array, y: Array) -> Array:

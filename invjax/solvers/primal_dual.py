@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ..operators.structure import scale
+from ..operators.structure import add, scale
 from ..types import real, require
-from .base import Info, add, change, dual_step, split, step_size_or_default
+from .base import Info, change, dual_step, split, step_size_or_default
 
 
 class PrimalDualState(NamedTuple):

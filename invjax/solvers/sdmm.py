@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import equinox as eqx
 from jaxtyping import Array, PyTree
 
-from ..operators.structure import scale
+from ..operators.structure import add, scale
 from ..types import real, require
-from .base import Info, add, change, split
+from .base import Info, change, split
 
 
 class SDMMState(NamedTuple):

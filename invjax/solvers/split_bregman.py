@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..operators import Identity, stack
-from ..operators.structure import scale
+from ..operators.structure import add, scale
 from ..types import real, require
-from .base import Info, add, change, require_white, split
+from .base import Info, change, require_white, split
 
 
 class SplitBregmanState(NamedTuple):

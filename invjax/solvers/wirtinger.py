@@ -10,7 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..likelihoods import Amplitude, Gaussian
 from ..operators.services import random_like
-from ..operators.structure import precision_of, scale
+from ..operators.structure import add, precision_of, scale, subtract
 from ..types import inner, norm, real, require
 from .base import Info, change
 from .phase_retrieval import require_phase_retrieval
@@ -56,7 +56,7 @@ def _spectral_start(
 
     def step(x: PyTree, _: None) -> tuple[PyTree, None]:
         u = jax.tree.map(lambda w, u: w.astype(u.dtype) * u, weights, B.apply(x))
-        moved = jax.tree.map(jnp.add, B.adjoint(u), scale(shift, x))
+        moved = add(B.adjoint(u), x, shift)
         return scale(1 / norm(moved), moved), None
 
     x, _ = jax.lax.scan(step, random_like(key, B.in_structure, precision_of(y)), None, length=num_steps)
@@ -104,7 +104,7 @@ class WirtingerFlow(eqx.Module):
         ramp = jnp.asarray(self.ramp, precision_of(x))
         part = jnp.minimum(-jnp.expm1(-count.astype(ramp.dtype) / ramp), jnp.asarray(self.limit, ramp.dtype))
         move = scale(part * jnp.asarray(self.step_size, ramp.dtype), self.likelihood.grad(x))
-        position = jax.tree.map(jnp.subtract, x, move)
+        position = subtract(x, move)
         return WirtingerState(position, count), change(position, x)
 
 

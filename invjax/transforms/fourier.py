@@ -30,7 +30,21 @@ def fourier_shift(x: Array, shift: Array, axis: int) -> Array:
     return jnp.fft.irfft(phase * jnp.fft.rfft(x, axis=axis), n, axis=axis)
 
 
-class FourierShift(Transform):
+class UnitaryAddition(Transform):
+    """Base of the unitary transforms whose parameters add up."""
+
+    def inverse(self, g):
+        return -g
+
+    def compose(self, g, h):
+        return g + h
+
+    @property
+    def unitary(self):
+        return True
+
+
+class FourierShift(UnitaryAddition):
     """Periodic shifts by ``g = (rows, columns)`` pixels, fractions too, in Fourier space (see ``fourier_shift``): unitary.
 
     ``sample`` draws both uniformly in ``[-max_shift, max_shift]``.
@@ -50,18 +64,8 @@ class FourierShift(Transform):
         g = at_precision_of(x, g)
         return fourier_shift(fourier_shift(x, g[0], 0), g[1], 1)
 
-    def inverse(self, g):
-        return -g
 
-    def compose(self, g, h):
-        return g + h
-
-    @property
-    def unitary(self):
-        return True
-
-
-class ShearRotation(Transform):
+class ShearRotation(UnitaryAddition):
     """Rotation by the angle ``g`` (radians, counter-clockwise) about the centre, as three shears in Fourier space: unitary.
 
     ``R = S(tan(g / 2)) S'(-sin g) S(tan(g / 2))``, with rows shifted by ``S`` and columns by ``S'``, periodically, after quarter
@@ -91,16 +95,6 @@ class ShearRotation(Transform):
         x = _shears(angle, x)
         return quarter_turns(jnp.where(g < 0, 0, turns), x)
 
-    def inverse(self, g):
-        return -g
-
-    def compose(self, g, h):
-        return g + h
-
-    @property
-    def unitary(self):
-        return True
-
 
 def _shears(angle: Array, x: Array) -> Array:
     rows, columns = (jnp.arange(n, dtype=angle.dtype) - (n - 1) / 2 for n in x.shape[:2])
@@ -110,7 +104,7 @@ def _shears(angle: Array, x: Array) -> Array:
     return fourier_shift(x, across, 1)
 
 
-class RandomPhaseError(Transform):
+class RandomPhaseError(UnitaryAddition):
     """Errors of phase on the lines of k-space ``(H, W, C)``: ``y_k exp(i g[k mod 2])``, one phase for even and one for odd rows.
 
     As after inconsistent gradients in echo-planar MRI (Desai et al. 2022, VORTEX). ``sample`` draws both phases uniformly in
@@ -132,16 +126,6 @@ class RandomPhaseError(Transform):
         g = at_precision_of(x, g)
         phase = g[jnp.arange(x.shape[0]) % 2].reshape((-1,) + (1,) * (x.ndim - 1))
         return jnp.exp(1j * phase.astype(x.dtype)) * x
-
-    def inverse(self, g):
-        return -g
-
-    def compose(self, g, h):
-        return g + h
-
-    @property
-    def unitary(self):
-        return True
 
 
 def require_image(x: Array | jax.ShapeDtypeStruct) -> None:
