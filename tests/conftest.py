@@ -1,5 +1,6 @@
 """Settings for all tests: float64, eight CPU devices, a persistent compile cache, fixed keys, strict dtype rules on request."""
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -24,6 +25,7 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 import jax
 import pytest
 
+gc.set_threshold(200_000, 50, 100)  # tracing makes many small objects that live: collecting often costs five per cent
 jax.config.update("jax_enable_x64", True)
 
 

@@ -1,6 +1,7 @@
 """Contracts that every registered solver keeps: jit, vmap, dtype, compile count, lowering, reproducible runs, derivatives."""
 
 import contextlib
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +19,8 @@ from ..registry import build, strictly
 from .registry import CASES, IMAGE, SOLVERS, assemble, draw, start
 
 every = pytest.mark.parametrize("name", SOLVERS)
-STEPS = 4
+STEPS = 3
+TRACES = []
 
 
 def equal(a, b):
@@ -46,34 +48,12 @@ def arrays(name, seed=0):
     return jax.tree.map(jnp.asarray, draw(np.random.default_rng(seed), name))
 
 
-class Counted(eqx.Module):
-    """A method that records how often its step is traced."""
-
-    method: Any
-
-    def init(self, x, key=None):
-        return self.method.init(x)
-
-    def step(self, *args):
-        TRACES.append(1)
-        return self.method.step(*args)
-
-
-TRACES = []
-
-
-@every
-def test_eager_equals_jit_and_pytree_round_trip(name):
-    method, x = build(SOLVERS, name), start(name)
+@eqx.filter_jit
+def single(name, method, x):
+    """One run: a program per solver, whatever its arrays."""
+    TRACES.append(1)
     state, _, status = run(name, method, x, STEPS)
-    assert status == Status.CONVERGED
-    leaves, tree = jax.tree.flatten(method)
-    equal(run(name, tree.unflatten(leaves), x, STEPS)[0], state)
-    eager = method.init(x)
-    for i in range(STEPS):
-        eager, info = step(name, method, i, eager)
-    close(eager, state)
-    assert info.residual > 0
+    return state, status
 
 
 @eqx.filter_jit
@@ -87,14 +67,31 @@ def batched(name, many, x):
     return jax.vmap(one)(many)
 
 
+@functools.cache
+def result(name, seed=0):
+    state, status = single(name, build(SOLVERS, name, seed), start(name))
+    assert status == Status.CONVERGED
+    return state
+
+
+@every
+def test_eager_equals_jit(name):
+    method, x = build(SOLVERS, name), start(name)
+    eager = method.init(x)
+    for i in range(STEPS):
+        eager, info = step(name, method, i, eager)
+    close(eager, result(name))
+    assert info.residual > 0
+
+
 @every
 def test_vmap_equals_loop_and_a_bad_lane_stays_alone(name):
     lanes, x = [arrays(name, seed) for seed in range(3)], start(name)  # other kernels, data, weights and steps
     many = jax.tree.map(lambda *a: jnp.stack(a), *lanes)
     states, status = batched(name, many, x)
     assert jnp.all(status == Status.CONVERGED)
-    for i, lane in enumerate(lanes):
-        close(jax.tree.map(lambda a, i=i: a[i], states), run(name, assemble(name, **lane), x, STEPS)[0])
+    for i in range(3):
+        close(jax.tree.map(lambda a, i=i: a[i], states), result(name, i))
     broken, status = batched(name, many | {"y": many["y"].at[1, 2, 3].set(jnp.nan)}, x)
     np.testing.assert_array_equal(status, [Status.CONVERGED, Status.NON_FINITE, Status.CONVERGED])
     with pytest.raises(RuntimeError, match="1"):
@@ -105,7 +102,31 @@ def test_vmap_equals_loop_and_a_bad_lane_stays_alone(name):
 
 
 @every
-def test_built_twice_compiles_once(name):
+def test_built_again_or_rebuilt_from_its_leaves_compiles_once(name):
+    result(name)
+    before, x = len(TRACES), start(name)
+    leaves, tree = jax.tree.flatten(build(SOLVERS, name))
+    equal(single(name, tree.unflatten(leaves), x)[0], result(name))
+    single(name, build(SOLVERS, name, 1), x)
+    assert len(TRACES) == before
+
+
+class Counted(eqx.Module):
+    """A method that records how often its step is traced."""
+
+    method: Any
+
+    def init(self, x, key=None):
+        return self.method.init(x)
+
+    def step(self, *args):
+        TRACES.append(1)
+        return self.method.step(*args)
+
+
+@pytest.mark.parametrize("name", ["fista_backtracking", "chambolle_pock", "spdhg"])
+def test_the_drivers_compile_once(name):
+    """Called outside of any ``jit``, as in a notebook."""
     x, key = start(name), key_of(name)
     runs = (lambda m: iterate(m, x, STEPS, key=key), lambda m: solve(m, x, max_steps=STEPS, key=key))
     for once in runs:
@@ -138,8 +159,7 @@ def _single(a):
 
 
 @every
-@pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_lowers(name, platform, float32):
+def test_lowers(name, float32):
     method = assemble(name, **jax.tree.map(jnp.asarray, draw(np.random.default_rng(0), name)))
     leaves, static = eqx.partition(method, eqx.is_array)
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), leaves)
@@ -149,16 +169,16 @@ def test_lowers(name, platform, float32):
         return step(name, method, 0, method.init(x))
 
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), start(name))
-    exported = jax.export.export(jax.jit(program), platforms=[platform])(shapes, x)
-    assert exported.platforms == (platform,)
+    exported = jax.export.export(jax.jit(program), platforms=["tpu", "cuda"])(shapes, x)
+    assert exported.platforms == ("tpu", "cuda")
 
 
 @pytest.mark.parametrize("name", ["fista_backtracking", "admm", "spdhg", "chambolle_pock_dual", "proximal_gradient_tv"])
 def test_whole_chunked_and_resumed_runs_are_identical(name):
     method, x = build(SOLVERS, name), start(name)
-    whole, runs = run(name, method, x, STEPS), []
-    chunked = run(name, method, x, STEPS, num_chunks=2, on_chunk=runs.append)
-    resumed = run(name, method, x, STEPS, resume=runs[0])
+    whole, runs = run(name, method, x, 4), []
+    chunked = run(name, method, x, 4, num_chunks=2, on_chunk=runs.append)
+    resumed = run(name, method, x, 4, resume=runs[0])
     equal(whole[0], chunked[0])
     equal(whole[0], resumed[0])
 
