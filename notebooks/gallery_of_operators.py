@@ -18,8 +18,8 @@
 # knows its adjoint `A.H` and its pseudo-inverse `A.pinv`. Where the package also knows a basis that diagonalises $A$, $A^H A$ or
 # $A A^H$, the pseudo-inverse is a closed form; otherwise it is found by conjugate gradients. The call is the same.
 #
-# Images are `(H, W, C)`, volumes `(D, H, W, C)`. Three functions serve all linear operators below: a noisy measurement, its
-# pseudo-inverse, and a restoration with total variation by FISTA, each as one compiled program.
+# Images are `(H, W, C)`, volumes `(D, H, W, C)`. Four functions serve all linear operators below: a noisy measurement, its
+# adjoint, its pseudo-inverse, and a restoration with total variation by FISTA, each as one compiled program.
 
 # %%
 import io
@@ -39,6 +39,11 @@ keys = iter(jax.random.split(jax.random.key(0), 128))
 @eqx.filter_jit
 def measured(key, A, x, sigma=0.01):
     return InverseProblem(A, likelihoods.Gaussian(sigma)).measure(key, x)
+
+
+@eqx.filter_jit
+def adjoint(A, y):
+    return A.H(y)
 
 
 @eqx.filter_jit
@@ -167,7 +172,8 @@ dots = jnp.zeros(camera.shape).at[10::20, 10::20].set(100.0)
 views = {}
 for name, A in local.items():
     y = measured(next(keys), A, camera)
-    views |= {name: scaled(measured(next(keys), A, dots)), f"{name}: y": y, f"{name}: TV": restored(A, y, 0.002)}
+    views |= {name: scaled(measured(next(keys), A, dots)), f"{name}: y": y}
+    views |= {"tiled: adjoint": adjoint(A, y)} if name == "tiled" else {f"{name}: TV": restored(A, y, 0.002)}
 show(views, truth=camera, metrics=dict.fromkeys(local, "dots"), columns=3)
 
 # %% [markdown]
@@ -278,9 +284,9 @@ show(
         "structured: |y|": scaled(data["structured"]),
         "single-pixel: |y|, four decades": decades(data["single-pixel"] * (sensing["single-pixel"](scene) != 0)),
         **{f"{name}: pseudo-inverse": inverted(A, data[name]) for name, A in sensing.items()},
+        "Gaussian: adjoint": adjoint(sensing["Gaussian"], data["Gaussian"]),
         **{
-            f"{name}: TV": restored(A, data[name], 0.02, 60, 0.1 if name == "Gaussian" else 1.0)
-            for name, A in sensing.items()
+            f"{name}: TV": restored(sensing[name], data[name], 0.02, 60, 1.0) for name in ("structured", "single-pixel")
         },
     },
     truth=scene,
@@ -314,7 +320,7 @@ show(
         "one coil: TV": jnp.abs(restored(one_coil, y1, 0.005, step_size=1.0)),
         "first of four maps": jnp.abs(maps[0]),
         "first k-space": decades(y4[0] * equispaced),
-        "four coils: adjoint": jnp.abs(four_coils.H(y4)),
+        "four coils: adjoint": jnp.abs(adjoint(four_coils, y4)),
         "four coils: pseudo-inverse": jnp.abs(inverted(four_coils, y4)),
     },
     truth=head,
@@ -352,12 +358,11 @@ show(
 spokes = operators.golden_angle_trajectory(48, n)
 radial = operators.non_cartesian_mri(spokes, head.shape)
 y = measured(next(keys), radial, image, 0.005)
-adjoint = eqx.filter_jit(radial.H)
 show(
     {
         "48 spokes of k-space": decades(y.reshape(48, n)),
-        "adjoint": scaled(adjoint(y)),
-        "weighted adjoint": jnp.abs(adjoint(y * operators.ramp_density(spokes, head.shape)[:, None])),
+        "adjoint": scaled(adjoint(radial, y)),
+        "weighted adjoint": jnp.abs(adjoint(radial, y * operators.ramp_density(spokes, head.shape)[:, None])),
         "pseudo-inverse": jnp.abs(inverted(radial, y)),
     },
     truth=head,
@@ -425,7 +430,7 @@ for name, A in geometries.items():
     y = measured(next(keys), A, head, 0.05)
     views |= {
         f"{name}: y": scaled(y),
-        f"{name}: adjoint": scaled(eqx.filter_jit(A.H)(y)),
+        f"{name}: adjoint": scaled(adjoint(A, y)),
         f"{name}: filtered": operators.filtered_back_projection(A, y, "cosine"),
         f"{name}: SIRT": sirt(A, y),
     }
@@ -471,8 +476,8 @@ show(
         "phase": phase(wave),
         "Fresnel, 1 mm: amplitude": jnp.abs(y),
         "Fresnel, 1 mm: phase": phase(y),
-        "and back: amplitude": jnp.abs(near.H(y)),
-        "and back: phase": phase(near.H(y)),
+        "and back: amplitude": jnp.abs(adjoint(near, y)),
+        "and back: phase": phase(adjoint(near, y)),
         "angular spectrum: amplitude": jnp.abs(y_exact),
         "angular spectrum: phase": phase(y_exact),
     },
@@ -560,7 +565,7 @@ show(
 # %% [markdown]
 # ## Noise
 #
-# The same photograph under each law of noise. A noise model draws measurements (`sample`) and is the data term of every
+# The same photograph under laws of noise. A noise model draws measurements (`sample`) and is the data term of every
 # method (`potential`, `grad`, `prox`).
 
 # %%
@@ -569,17 +574,12 @@ smooth = operators.Blur(operators.gaussian_kernel(1.0), coins.shape)
 laws = {
     "Gaussian": likelihoods.Gaussian(0.1),
     "correlated": likelihoods.CorrelatedGaussian(0.1 * smooth.gram + 1e-4 * operators.Identity(coins.shape)),
-    "unknown level": likelihoods.UniformGaussian(0.02, 0.2),
     "Laplace": likelihoods.Laplace(0.08),
-    "Student t": likelihoods.StudentT(2.0, 0.06),
-    "uniform": likelihoods.Uniform(0.2),
     "quantised": likelihoods.Quantised(0.2),
     "salt and pepper": likelihoods.SaltPepper(0.05, 0.05),
     "Poisson": likelihoods.Poisson(0.03),
     "Poisson and Gaussian": likelihoods.PoissonGaussian(0.03, 0.05),
     "speckle": likelihoods.Gamma(8.0),
-    "logarithm of speckle": likelihoods.FisherTippett(20.0),
-    "logarithm of Poisson": likelihoods.LogPoisson(200.0),
     "Rician": likelihoods.Rician(0.1),
 }
 draws = {name: eqx.filter_jit(law.sample)(next(keys), coins) for name, law in laws.items()}
@@ -624,17 +624,9 @@ show(views, colours=256, columns=8)
 # measurement, noise included.
 
 # %%
-linear = {
-    "valid": local["valid"],
-    "four coils": four_coils,
-    "ptychography": scan,
-}
-for name, A in linear.items():
-    error = eqx.filter_jit(operators.dot_test)(next(keys), A)
-    print(f"{name:18} <A u, v> and <u, A^H v> differ by {error:.0e}")
-    assert error < 1e-4
-
-
+error = eqx.filter_jit(operators.dot_test)(next(keys), four_coils)
+print(f"four coils: <A u, v> and <u, A^H v> differ by {error:.0e}")
+assert error < 1e-4
 for name, A in smaller.items():
     unexplained = metrics.nrmse(A(inverted(A, small[name])), small[name])
     print(f"{name:18} the pseudo-inverse misses {unexplained:.0e} of the measurement")

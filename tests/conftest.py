@@ -1,9 +1,10 @@
 """Settings for all tests: float64, eight CPU devices, a persistent compile cache, fixed keys, strict dtype rules on request."""
 
 import gc
-import importlib.metadata
 import os
 import pathlib
+
+from .environment import QUICK_FLAGS
 
 _CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
@@ -11,15 +12,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# Compilation is most of the time here, so the compiler is told to be quick. Notebooks and command lines that are run as a
-# process of their own have a user's settings (``environment.py``).
-_FLAGS = [
-    "--xla_force_host_platform_device_count=8",
-    "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE",
-    "--xla_cpu_parallel_codegen_split_count=1",
-]
-if importlib.metadata.version("jaxlib") < "0.11":  # later versions refuse the flag
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+_FLAGS = ["--xla_force_host_platform_device_count=8", *QUICK_FLAGS]
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
 import jax

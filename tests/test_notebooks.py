@@ -8,7 +8,7 @@ import sys
 import jupytext
 import pytest
 
-from .environment import user_environment
+from .environment import notebook_environment
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
@@ -46,8 +46,8 @@ def test_imports_are_public(source):
 @pytest.mark.slow
 @each
 def test_source_runs(source, tmp_path):
-    """In a process of its own, as a user runs it: float32, one device, warnings as they come."""
+    """In a process of its own: float32, one device, warnings as they come. The executed copy was compiled as a user does."""
     done = subprocess.run(
-        [sys.executable, source], cwd=tmp_path, env=user_environment(), capture_output=True, text=True, timeout=600
+        [sys.executable, source], cwd=tmp_path, env=notebook_environment(), capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -50,8 +50,9 @@ def test_default_operator(capfd):
     assert "posterior chains" in err
     _check_report(arrays, report)
 
-    # The same seed gives the same file; --json prints the report and nothing else.
-    assert command_line(["restore", *SMALL, "--json", "--output", "again"]) == 0
+    # The command in the report is all that is needed to run it again: the same seed gives the same file.
+    # --json prints the report and nothing else.
+    assert command_line([*shlex.split(report["command"])[1:], "--json", "--output", "again"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     assert out == pathlib.Path("again/report.json").read_text()
@@ -62,10 +63,6 @@ def test_default_operator(capfd):
     assert capfd.readouterr() == ("", "")
     assert np.abs(other["measurement"] - arrays["measurement"]).max() > 0.01
     np.testing.assert_array_equal(other["truth"], arrays["truth"])
-
-    # The command in the report is all that is needed to run it again.
-    repeated, _ = restored(*shlex.split(report["command"])[2:], output="repeated")
-    np.testing.assert_array_equal(repeated["posterior_mean"], arrays["posterior_mean"])
 
 
 def _check_report(arrays, report):
@@ -144,7 +141,7 @@ def test_operators_whose_measurement_is_no_image(operator, capfd):
 
 @pytest.mark.slow
 def test_a_measured_colour_photograph(capfd):
-    truth = skimage.data.coffee()[::10, ::10] / 255
+    truth = skimage.data.coffee()[::14, ::14] / 255
     blurred = scipy.ndimage.gaussian_filter(truth, (1.6, 1.6, 0)) + 0.03 * np.random.default_rng(0).normal(
         size=truth.shape
     )
@@ -153,7 +150,7 @@ def test_a_measured_colour_photograph(capfd):
     out = capfd.readouterr().out
     assert "noise level estimated" in out
     assert "PSNR" not in out
-    assert arrays["restored"].shape == arrays["posterior_std"].shape == (40, 60, 3)
+    assert arrays["restored"].shape == arrays["posterior_std"].shape == (29, 43, 3)
     np.testing.assert_array_equal(arrays["measurement"], data.load_image("photo.jpg"))
     assert "truth" not in arrays
     for name in ("psnr", "ssim", "coverage90", "coverage90_standard_error"):
