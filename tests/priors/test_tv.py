@@ -28,6 +28,18 @@ def box_dual(x, c, D):
     return x - c * D.T @ lsq_linear(c * D.T, x, (-1, 1), method="bvls", tol=1e-14).x
 
 
+@eqx.filter_jit
+def prox(g, x, step):
+    return g.prox(x, step)
+
+
+@eqx.filter_jit
+def warm(g, x, step, aux, num_inner):
+    """The warm form and the gap of its result."""
+    z, aux = g.prox_step(x, step, aux, num_inner)
+    return z, aux, g.duality_gap(x, z, g.dual(aux), step)
+
+
 def numpy_gap(x, z, p, c):
     """Primal objective and gap of isotropic TV, written apart from the package, in float64."""
     x, z, p = (np.asarray(a, np.float64)[..., 0] for a in (x, z, p))
