@@ -22,14 +22,18 @@ def test_detailed_balance(monkeypatch, kind, key):
     sampler = samplers.MALA(f, Normal(0.0, 0.3), h)
     target = samplers.Posterior(f, Normal(0.0, 0.3))
 
-    def flow(a, b):
-        a, b = jnp.asarray(a), jnp.asarray(b)
+    @jax.jit
+    def move(a, b):
         noise = (b - a - h * target.score(a)) / np.sqrt(2 * h)
         monkeypatch.setattr(mala, "standard_normal", lambda key, _: noise)
         state, info = sampler.step(key, sampler.init(a))
-        expected = b if info.is_accepted else a
-        np.testing.assert_allclose(state.position, expected, rtol=1e-12)
-        return info.acceptance_rate, -target(a) - jnp.sum(jnp.abs(noise) ** 2) / 2 + jnp.log(info.acceptance_rate)
+        balance = -target(a) - jnp.sum(jnp.abs(noise) ** 2) / 2 + jnp.log(info.acceptance_rate)
+        return state.position, info, balance
+
+    def flow(a, b):
+        position, info, balance = move(a, b)
+        np.testing.assert_allclose(position, b if info.is_accepted else a, rtol=1e-12)
+        return info.acceptance_rate, balance
 
     (there, forth), (back, home) = flow(x, y), flow(y, x)
     assert max(there, back) == 1
