@@ -139,15 +139,20 @@ def test_the_drivers_compile_once(name):
 
 @every
 def test_float32_is_kept(name):
-    given = draw(np.random.default_rng(0), name)
+    given, x = arrays(name), start(name)
     given["y"] = given["y"].astype(_single(given["y"]))
-    method, x = assemble(name, **jax.tree.map(jnp.asarray, given)), start(name)
     x = jax.tree.map(lambda a: a.astype(_single(a)), x)
-    with strictly() if name != "gradient_adam" else contextlib.nullcontext():  # optax promotes inside
-        state = jax.eval_shape(method.init, x)
-        after, info = jax.eval_shape(lambda s: step(name, method, 0, s), state)
-        unknowns = method.unknowns(state) if hasattr(method, "unknowns") else state.position
-        image = jax.eval_shape(method.fixed_point, unknowns) if hasattr(method, "fixed_point") else unknowns
+
+    def everything(given, x):
+        method = assemble(name, **given)
+        with strictly() if name != "gradient_adam" else contextlib.nullcontext():  # optax promotes inside
+            state = method.init(x)
+            after, info = step(name, method, 0, state)
+            unknowns = method.unknowns(state) if hasattr(method, "unknowns") else state.position
+            image = method.fixed_point(unknowns) if hasattr(method, "fixed_point") else unknowns
+        return state, after, info, unknowns, image
+
+    state, after, info, unknowns, image = jax.eval_shape(everything, given, x)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), unknowns) == jax.tree.map(lambda a: (a.shape, a.dtype), image)
     allowed = {jnp.dtype(d) for d in (jnp.float32, jnp.complex64, jnp.int32)}
     assert {a.dtype for a in jax.tree.leaves((state, after, info))} <= allowed
@@ -160,16 +165,12 @@ def _single(a):
 
 @every
 def test_lowers(name, float32):
-    method = assemble(name, **jax.tree.map(jnp.asarray, draw(np.random.default_rng(0), name)))
-    leaves, static = eqx.partition(method, eqx.is_array)
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), leaves)
-
-    def program(leaves, x):
-        method = eqx.combine(leaves, static)
+    def program(given, x):
+        method = assemble(name, **given)
         return step(name, method, 0, method.init(x))
 
-    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), start(name))
-    exported = jax.export.export(jax.jit(program), platforms=["tpu", "cuda"])(shapes, x)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (arrays(name), start(name)))
+    exported = jax.export.export(jax.jit(program), platforms=["tpu", "cuda"])(*shapes)
     assert exported.platforms == ("tpu", "cuda")
 
 
