@@ -19,6 +19,11 @@ COMPLEX = [f for f in ALL if f is not metrics.ssim]
 
 @pytest.fixture
 def images(key):
+    return _images(key)
+
+
+@jax.jit
+def _images(key):
     reference = jax.random.uniform(key, (24, 20, 3))
     return reference + 0.2 * jax.random.normal(jax.random.fold_in(key, 1), reference.shape), reference
 
@@ -37,23 +42,22 @@ def test_errors_agree_with_scikit_image(images):
 
 
 def test_alignment_removes_the_global_phase():
-    r = np.random.default_rng(0)
+    r, align = np.random.default_rng(0), jax.jit(metrics.align_phase)
     reference = r.normal(size=(5, 4, 2)) + 1j * r.normal(size=(5, 4, 2))
     noise = 0.1 * (r.normal(size=(5, 4, 2)) + 1j * r.normal(size=(5, 4, 2)))
-    np.testing.assert_allclose(metrics.align_phase(np.exp(2.1j) * reference, reference), reference, rtol=1e-12)
+    np.testing.assert_allclose(align(np.exp(2.1j) * reference, reference), reference, rtol=1e-12)
     x = np.exp(-0.4j) * (reference + noise)
     phases = np.exp(1j * np.linspace(-np.pi, np.pi, 20001))[:, None]
     best = np.linalg.norm(phases * x.ravel() - reference.ravel(), axis=1).min()
     slack = np.abs(np.vdot(x, reference)) * (np.pi / 20000) ** 2 / (2 * best)  # half a step of the grid
-    aligned = np.linalg.norm(metrics.align_phase(x, reference) - reference)
+    aligned = np.linalg.norm(align(x, reference) - reference)
     assert best - slack <= aligned <= best
-    np.testing.assert_array_equal(metrics.align_phase(-reference.real, reference.real), reference.real)
-    assert metrics.align_phase(x.astype(np.complex64), reference).dtype == jnp.complex64
-    zero = jnp.zeros((5, 4, 2))
-    np.testing.assert_array_equal(metrics.align_phase(zero, reference.real), zero)
-    assert jnp.all(
-        jnp.isfinite(jax.grad(lambda z: metrics.mse(metrics.align_phase(z, reference.real), reference.real))(zero))
-    )
+    np.testing.assert_array_equal(align(-reference.real, reference.real), reference.real)
+    assert align(x.astype(np.complex64), reference).dtype == jnp.complex64
+    zero = np.zeros((5, 4, 2))
+    np.testing.assert_array_equal(align(zero, reference.real), zero)
+    slope = jax.jit(jax.grad(lambda z: metrics.mse(align(z, reference.real), reference.real)))(zero)
+    assert np.all(np.isfinite(slope))
 
 
 @pytest.mark.parametrize("options", [{}, PAPER, {"win_size": 5, "use_sample_covariance": False}], ids=str)
@@ -122,15 +126,25 @@ def test_contract(metric, images, strict):
     x, reference = images
     value = metric(x, reference)
     assert value.shape == ()
-    np.testing.assert_allclose(jax.jit(metric)(x, reference), value, rtol=1e-12)
-    pairs = jnp.stack([x, 0.5 * x]), jnp.stack([reference, reference])
-    np.testing.assert_allclose(jax.vmap(metric)(*pairs), [value, metric(0.5 * x, reference)], rtol=1e-12)
-    assert metric(x.astype(jnp.float32), reference).dtype == jnp.float32
-    direction = reference - 0.3
-    slope = jnp.vdot(jax.grad(metric)(x, reference), direction)
-    step = 1e-5
-    central = (metric(x + step * direction, reference) - metric(x - step * direction, reference)) / (2 * step)
-    np.testing.assert_allclose(slope, central, rtol=1e-6)  # central differences: O(step^2) and rounding of 1e-11 / step
+    direction, step = np.asarray(reference) - 0.3, 1e-5
+
+    @jax.jit
+    def results(x, reference):
+        pairs = jnp.stack([x, 0.5 * x, x + step * direction, x - step * direction]), jnp.stack([reference] * 4)
+        return (
+            metric(x, reference),
+            metric(0.5 * x, reference),
+            jax.vmap(metric)(*pairs),
+            jax.grad(metric)(x, reference),
+        )
+
+    compiled, half, lanes, slope = jax.tree.map(np.asarray, results(x, reference))
+    np.testing.assert_allclose(compiled, value, rtol=1e-12)
+    np.testing.assert_allclose(lanes[:2], [value, half], rtol=1e-12)
+    narrow = jax.eval_shape(metric, jax.ShapeDtypeStruct(x.shape, jnp.float32), reference)
+    assert narrow.dtype == jnp.float32
+    central = (lanes[2] - lanes[3]) / (2 * step)  # differences: O(step^2) and rounding of 1e-11 / step
+    np.testing.assert_allclose(np.vdot(slope, direction), central, rtol=1e-6)
 
 
 @pytest.mark.parametrize("metric", COMPLEX, ids=lambda f: f.__name__)
@@ -168,9 +182,9 @@ def test_refusals(images):
 
 
 def test_coverage_fraction_and_jackknife_by_brute_force(key):
-    truth, centre = jax.random.normal(key, (2, 21, 10, 2))
+    truth, centre = np.asarray(jax.random.normal(key, (2, 21, 10, 2)))
     lower, upper = centre - 1.0, centre + 0.7
-    result = metrics.coverage(truth, lower, upper, tiles_per_axis=4)
+    result = jax.jit(lambda *a: metrics.coverage(*a, tiles_per_axis=4))(truth, lower, upper)
     inside = np.asarray((truth >= lower) & (truth <= upper))
     assert result.fraction == pytest.approx(inside.mean(), rel=1e-14)
     rows, columns = ([int(n * i / 4) for i in range(5)] for n in (21, 10))
@@ -189,10 +203,10 @@ def test_coverage_fraction_and_jackknife_by_brute_force(key):
 
 def test_coverage_standard_error_matches_the_spread_of_correlated_images(key):
     """Errors constant on 4x4 cells: the binomial error is 4 times too small, the jackknife is not."""
-    cells = jax.random.normal(key, (400, 16, 16, 1))
-    truth = jnp.repeat(jnp.repeat(cells, 4, 1), 4, 2)
-    bound = jnp.full(truth.shape[1:], 1.2816)  # 80 % of a standard normal
-    result = jax.vmap(lambda t: metrics.coverage(t, -bound, bound))(truth)
+    cells = np.asarray(jax.random.normal(key, (400, 16, 16, 1)))
+    truth = np.repeat(np.repeat(cells, 4, 1), 4, 2)
+    bound = np.full(truth.shape[1:], 1.2816)  # 80 % of a standard normal
+    result = jax.jit(jax.vmap(lambda t: metrics.coverage(t, -bound, bound)))(truth)
     spread = np.std(result.fraction, ddof=1)
     exact = np.sqrt(0.8 * 0.2 / 256)
     assert spread == pytest.approx(exact, rel=4 / np.sqrt(2 * 400))  # 4 standard errors of a standard deviation
@@ -203,12 +217,12 @@ def test_coverage_standard_error_matches_the_spread_of_correlated_images(key):
 
 def test_coverage_contract(key, strict):
     truth = jax.random.normal(key, (16, 16, 1), jnp.float32)
-    bound = jnp.ones((16, 16, 1))
-    result = jax.jit(metrics.coverage)(truth, -bound, bound)
+    bound, coverage = np.ones((16, 16, 1)), jax.jit(metrics.coverage)
+    result = coverage(truth, -bound, bound)
     assert result.fraction.dtype == result.standard_error.dtype == jnp.float32
-    everything = metrics.coverage(truth, -100 * bound, 100 * bound)
+    everything = coverage(truth, -100 * bound, 100 * bound)
     assert (everything.fraction, everything.standard_error) == (1, 0)
-    assert metrics.coverage(truth, bound * jnp.nan, bound).fraction == 0
+    assert coverage(truth, bound * np.nan, bound).fraction == 0
     with pytest.raises(ValueError, match="upper: expected the shape of truth"):
         metrics.coverage(truth, -bound, bound[:8])
     with pytest.raises(ValueError, match="expected real values"):

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from invjax import Fn, grid_product, solve, sweep
 
-from .test_drive import X, landweber
+from .methods import X, landweber
 
 MESH = Mesh(np.array(jax.devices()).reshape(4, 2), ("a", "b"))
 GRID = {"w": np.linspace(1, 2, 11), "k": np.arange(11)}
@@ -43,7 +43,8 @@ def solution(shift, m):
 def test_sweep_of_solves_stops_lane_by_lane_and_does_not_communicate():
     shifts, m = jnp.geomspace(0.01, 1, 16), landweber()
     positions, steps = sweep(solution, shifts, m, mesh=MESH)
-    alone, alone_steps = zip(*[solution(s, m) for s in shifts], strict=True)
+    single = jax.jit(solution)
+    alone, alone_steps = zip(*[single(s, m) for s in np.asarray(shifts)], strict=True)
     np.testing.assert_allclose(positions, alone, rtol=1e-9)
     np.testing.assert_array_equal(steps, alone_steps)
     assert len(set(steps.tolist())) > 5

@@ -1,4 +1,8 @@
-"""Contracts that every registered noise model keeps: dtype, jit, vmap, gradients, compile count, lowering."""
+"""Contracts that every registered noise model keeps: dtype, jit, vmap, gradients, compile count, lowering.
+
+Two compiled programs per model compute what they compare, because compilation takes most of the time: everything at one
+clean measurement, and the same under ``vmap`` over clean measurements and the parameters of the model.
+"""
 
 import functools
 
@@ -9,35 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invjax import InverseProblem, Likelihood
+from invjax import InverseProblem, Likelihood, types
 from invjax import operators as ops
 from invjax.likelihoods import NoiseModel
 from invjax.operators.structure import at_precision, precision_of
 
 from ..registry import build, strictly
-from .registry import LIKELIHOODS, SHAPE, clean, measured, structure
+from .registry import LIKELIHOODS, SHAPE, SMOOTH, clean, measured, structure
 
 every = pytest.mark.parametrize("name", LIKELIHOODS)
-of_an_array = pytest.mark.parametrize(
-    "name", [n for n in LIKELIHOODS if n not in ("poisson_gaussian_exact", "stacked")]
-)
-
-
-def pair(name, dtype=jnp.float64):
-    """Noise model, clean values and a measurement at the given precision."""
-    noise, u, y = drawn(name)
-    u = jax.tree.map(lambda a: a.astype(a.dtype if dtype == jnp.float64 else _single(a.dtype)), u)
-    return noise, u, jax.tree.map(lambda a, b: a.astype(b.dtype), y, u)
-
-
-@functools.cache
-def drawn(name):
-    noise, u = build(LIKELIHOODS, name), clean(np.random.default_rng(1), name)
-    return noise, u, eqx.filter_jit(measured)(jax.random.key(0), noise, u)
-
-
-def _single(dtype):
-    return jnp.complex64 if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.float32
+SHORT = 1e-5  # of central differences
+TRACES = []
 
 
 def views(noise, u, y):
@@ -51,91 +37,119 @@ def views(noise, u, y):
     return out
 
 
+def density(noise, u, y):
+    return noise.log_prob(u, y) if isinstance(noise, NoiseModel) else -noise.potential(u, y)
+
+
+@eqx.filter_jit
+def alone(noise, u, y):
+    """Everything at one clean measurement, and derivatives by autodiff: in ``u``, and in a factor of all parameters."""
+    TRACES.append(1)
+    slope = jax.jvp(lambda t: density(grown(noise, t), u, y), (0.0,), (1.0,))[1]
+    autodiff = types.grad(lambda v: noise.potential(v, y), u)
+    return {"views": views(noise, u, y), "density": density(noise, u, y), "slope": slope, "autodiff": autodiff}
+
+
+@eqx.filter_jit
+def together(static, arrays, us, y):
+    return jax.vmap(lambda a, u: views(eqx.combine(a, static), u, y))(arrays, us)
+
+
+def grown(noise, t):
+    """All parameters times ``1 + t``."""
+    arrays, static = eqx.partition(noise, eqx.is_array)
+    return eqx.combine(jax.tree.map(lambda a: a * (1 + t), arrays), static)
+
+
+@functools.cache
+def given(name):
+    """Noise model, clean values and a measurement."""
+    noise, u = build(LIKELIHOODS, name), clean(np.random.default_rng(1), name)
+    return noise, u, eqx.filter_jit(measured)(jax.random.key(0), noise, u)
+
+
+def by_itself(noise, u, y):
+    with strictly():
+        return jax.tree.map(np.asarray, alone(noise, u, y))
+
+
+@functools.cache
+def results(name):
+    return by_itself(*given(name))
+
+
 def dtypes(tree):
     """The dtype of every leaf."""
     return jax.tree.map(lambda a: jnp.dtype(a.dtype), tree)
 
 
-def density(noise, u, y):
-    return noise.log_prob(u, y) if isinstance(noise, NoiseModel) else -noise.potential(u, y)
+def close(a, b, **tolerances):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerances), a, b)
 
 
 @every
-def test_dtype_is_kept_under_strict_promotion(name, key):
-    for dtype in (jnp.float32, jnp.float64):
-        noise, u, y = pair(name, dtype)
-        with strictly():
-            assert dtypes(jax.eval_shape(measured, key, noise, u)) == dtypes(u) == dtypes(y)
-            out = eqx.filter_eval_shape(views, noise, u, y)
+def test_dtype_is_kept_under_strict_promotion(name):
+    noise, u, y = given(name)
+    single = at_precision(structure(name), jnp.float32)
+    with strictly():
+        drawn = eqx.filter_eval_shape(measured, jax.random.key(0), noise, single)
+        out = eqx.filter_eval_shape(views, noise, single, single)
+    assert dtypes(drawn) == dtypes(single)
+    assert dtypes(y) == dtypes(u)
+    for clean_values, found in ((single, out), (u, results(name)["views"])):
+        precision = precision_of(clean_values)
         scalars = ("potential", "log_prob", "lipschitz")
-        precision = precision_of(u)
-        assert dtypes(out) == {n: precision if n in scalars else dtypes(u) for n in out}
+        assert dtypes(found) == {n: precision if n in scalars else dtypes(clean_values) for n in found}
 
 
 @every
-def test_jit_equals_eager_and_vmap_equals_a_loop(name):
-    noise, u, y = pair(name)
-    eager = views(noise, u, y)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), eager, eqx.filter_jit(views)(noise, u, y)
-    )
-    us = jax.tree.map(lambda a: jnp.stack([a, 1.1 * a]), u)
-    both = eqx.filter_jit(lambda noise: jax.vmap(lambda v: views(noise, v, y))(us))(noise)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-10, atol=1e-12), both, eager)
+def test_jit_equals_eager(name):
+    """Potential and prox; the gradient, which is compiled, equals autodiff and differences below."""
+    noise, u, y = given(name)
+    out = results(name)["views"]
+    np.testing.assert_allclose(noise.potential(u, y), out["potential"], rtol=1e-12, atol=1e-12)
+    if "prox" in out:
+        close(noise.prox(u, y, 0.3), out["prox"], rtol=1e-12, atol=1e-12)
 
 
 @every
-def test_vmap_over_the_parameters(name):
-    noises = [build(LIKELIHOODS, name, seed) for seed in range(2)]
-    _, u, y = pair(name)
-    arrays = [eqx.filter(n, eqx.is_array) for n in noises]
-    static = eqx.filter(noises[0], eqx.is_array, inverse=True)
-    if not jax.tree.leaves(arrays[0]):
-        assert name in ("noiseless", "zero")  # nothing to batch
-        return
-    batch = jax.tree.map(lambda *a: jnp.stack(a), *arrays)
-    run = jax.jit(jax.vmap(lambda a: density(eqx.combine(a, static), u, y)))
-    np.testing.assert_allclose(run(batch), [density(n, u, y) for n in noises], rtol=1e-12)
+def test_vmap_over_parameters_and_values_equals_a_loop(name):
+    """The second model has other parameters and other values."""
+    noise, u, y = given(name)
+    other, moved = build(LIKELIHOODS, name, 1), jax.tree.map(lambda a: 1.1 * a, u)
+    arrays = jax.tree.map(lambda *a: np.stack(a), *(eqx.filter(n, eqx.is_array) for n in (noise, other)))
+    us = jax.tree.map(lambda *a: np.stack(a), u, moved)
+    both = together(eqx.filter(noise, eqx.is_array, inverse=True), arrays, us, y)
+    for i, one in enumerate((results(name), by_itself(other, moved, y))):
+        close(jax.tree.map(lambda a, i=i: a[i], both), one["views"], rtol=1e-10, atol=1e-12)
 
 
 @every
 def test_derivative_in_the_parameters(name):
     """Learning sigma or gain: the gradient of the normalised log density equals central differences."""
-    noise, u, y = pair(name)
-    arrays, static = eqx.partition(noise, eqx.is_array)
-
-    @jax.jit
-    def value_and_slope(t):
-        def value(t):
-            return density(eqx.combine(jax.tree.map(lambda a: a * (1 + t), arrays), static), u, y)
-
-        return jax.value_and_grad(value)(t)
-
-    h = 1e-5
-    exact = (value_and_slope(h)[0] - value_and_slope(-h)[0]) / (2 * h)
-    np.testing.assert_allclose(value_and_slope(0.0)[1], exact, rtol=1e-6, atol=1e-9)
+    noise, u, y = given(name)
+    high, low = (by_itself(grown(noise, h), u, y)["density"] for h in (SHORT, -SHORT))
+    np.testing.assert_allclose(results(name)["slope"], (high - low) / (2 * SHORT), rtol=1e-6, atol=1e-9)
 
 
-@every
-def test_built_twice_compiles_once(name):
-    traces = []
-
-    @eqx.filter_jit
-    def run(noise, u, y):
-        traces.append(1)
-        return views(noise, u, y)
-
-    for seed in range(2):
-        _, u, y = pair(name)
-        run(build(LIKELIHOODS, name, seed), u, y)
-    assert len(traces) == 1
+@pytest.mark.parametrize("name", SMOOTH)
+def test_gradient_equals_autodiff_and_normalisation_is_free_of_u(name):
+    noise, _, y = given(name)
+    out, other = results(name), by_itself(noise, clean(np.random.default_rng(2), name), y)
+    close(out["views"]["grad"], out["autodiff"], rtol=1e-10, atol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, -b), out["views"]["score"], out["views"]["grad"])
+    constants = [o["density"] + o["views"]["potential"] for o in (out, other)]
+    np.testing.assert_allclose(*constants, rtol=1e-10, atol=1e-10)
 
 
 @every
-def test_pytree_round_trip(name):
-    noise, u, y = pair(name)
+def test_built_twice_or_restored_compiles_once(name):
+    noise, u, y = given(name)
+    out, before = results(name), len(TRACES)
+    by_itself(build(LIKELIHOODS, name, 1), u, y)
     leaves, tree = jax.tree.flatten(noise)
-    assert tree.unflatten(leaves).potential(u, y) == noise.potential(u, y)
+    jax.tree.map(np.testing.assert_array_equal, by_itself(tree.unflatten(leaves), u, y), out)
+    assert len(TRACES) == before
 
 
 @every
@@ -155,24 +169,29 @@ def test_lowers(name, float32):
 
 
 @eqx.filter_jit
-def twice(problem, key, u, y):
-    """What a problem with A = I computes, and what its noise model does."""
+def of_a_problem(problem, key, u, y):
+    """What a problem with A = I computes, and a sample of its noise model."""
     f = problem.likelihood(y)
-    ours = {"potential": f(u), "grad": f.grad(u), "score": f.score(u), "lipschitz": f.lipschitz, "prox": f.prox(u, 0.3)}
-    theirs = views(problem.noise, u, y)
-    if isinstance(problem.noise, NoiseModel):
-        ours |= {"log_prob": f.log_prob(u), "sample": problem.measure(key, u)}
-        theirs["sample"] = problem.noise.sample(key, u)
-    return ours, theirs
+    out = {"potential": f(u), "grad": f.grad(u), "score": f.score(u), "lipschitz": f.lipschitz, "prox": f.prox(u, 0.3)}
+    if not isinstance(problem.noise, NoiseModel):
+        return out, ()
+    return out | {"log_prob": f.log_prob(u)}, (problem.measure(key, u), problem.noise.sample(key, u))
 
 
-@of_an_array
+# One per path through ``Likelihood``: its own formulas, a whitener, the prox of the model; real and complex; no law.
+PATHS = ["gaussian", "gaussian_complex", "gaussian_per_pixel", "correlated", "circulant_complex", "poisson_per_channel"]
+PATHS += ["laplace_complex", "rician", "huber", "ball"]
+
+
+@pytest.mark.parametrize("name", PATHS)
 def test_likelihood_with_identity(name, key):
-    noise, u, y = pair(name)
+    noise, u, y = given(name)
     problem = InverseProblem(ops.Identity(SHAPE, complex=jnp.iscomplexobj(u)), noise)
     assert isinstance(problem.likelihood(u), Likelihood)
-    ours, theirs = twice(problem, key, u, y)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), ours, theirs)
+    ours, samples = of_a_problem(problem, key, u, y)
+    close(ours, results(name)["views"], rtol=1e-10, atol=1e-13)
+    if samples:
+        np.testing.assert_array_equal(*samples)
 
 
 @pytest.mark.parametrize("sigma", [0.5, np.full((4, 3, 1), 0.5)])

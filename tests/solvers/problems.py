@@ -1,11 +1,14 @@
 """Small problems that the tests of the solvers share."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from invjax import likelihoods, priors
+from invjax import iterate, likelihoods, priors
 from invjax import operators as ops
+
+from ..registry import call
 
 SHAPE = (8, 8, 1)
 SIGMA = 0.3
@@ -21,24 +24,39 @@ OPERATORS = {
 }
 
 
+@eqx.filter_jit
+def compiled(make, *arguments):
+    """``make(*arguments)`` as one compiled program: eager, every small operation compiles on its own."""
+    return make(*arguments)
+
+
+@eqx.filter_jit
 def gaussian(A, y, sigma=SIGMA):
     return likelihoods.InverseProblem(A, likelihoods.Gaussian(sigma)).likelihood(y)
 
 
+@eqx.filter_jit
+def solution(make, f, g, x, num_steps, key=None):
+    """Last state of ``num_steps`` steps of ``make(f, g)``, and its status, in one program."""
+    state, _, status = iterate(make(f, g), x, num_steps, key=key)
+    return state, status
+
+
 def measurement(A, sigma=SIGMA):
     r = np.random.default_rng(3)
-    clean = A(X0)
-    noise = r.normal(size=SHAPE) + (1j * r.normal(size=SHAPE) if jnp.iscomplexobj(clean) else 0)
-    return clean + sigma * noise
+    clean = np.asarray(call(A, "__call__", X0))
+    noise = r.normal(size=SHAPE) + (1j * r.normal(size=SHAPE) if np.iscomplexobj(clean) else 0)
+    return jnp.asarray(clean + sigma * noise)
 
 
 def dense_ridge(A, y, lam, sigma=SIGMA, centre=0.0):
     """(A^H A / sigma^2 + lam)^-1 (A^H y / sigma^2 + lam centre) by dense algebra."""
-    M = np.asarray(A.dense())
+    M = np.asarray(call(A, "dense"))
     G = M.conj().T @ M / sigma**2 + lam * np.eye(M.shape[1])
     return np.linalg.solve(G, M.conj().T @ np.ravel(y) / sigma**2 + lam * np.ravel(centre)).reshape(SHAPE)
 
 
+@eqx.filter_jit
 def objective(x, f, g):
     return f(x) + g(x)
 
@@ -46,17 +64,22 @@ def objective(x, f, g):
 TV_SHAPE = (16, 16, 1)
 
 
+def tv_likelihood(x, noise):
+    A = ops.Blur(KERNEL, TV_SHAPE)
+    return gaussian(A, A(x) + noise, 0.05)
+
+
 def tv_problem(boundary):
     r = np.random.default_rng(2)
     x = np.kron(r.uniform(size=(4, 4, 1)), np.ones((4, 4, 1)))
-    A = ops.Blur(KERNEL, TV_SHAPE)
-    f = gaussian(A, A(jnp.asarray(x)) + 0.05 * r.normal(size=TV_SHAPE), 0.05)
+    f = compiled(tv_likelihood, x, 0.05 * r.normal(size=TV_SHAPE))
     return f, priors.TV(TV_SHAPE, 12.0, boundary=boundary, rtol=1e-12)
 
 
 COUNTS = np.random.default_rng(8).poisson(np.random.default_rng(9).uniform(0, 6, (6, 6, 1))).astype(float)
 
 
+@eqx.filter_jit
 def poisson(background=0.0):
     A = ops.Blur(KERNEL, (6, 6, 1))
     return likelihoods.InverseProblem(A, likelihoods.Poisson(1.0, background)).likelihood(COUNTS)
@@ -64,7 +87,7 @@ def poisson(background=0.0):
 
 def scipy_poisson(lam, background):
     """Non-negative minimiser of sum(u + b - y log(u + b)) + lam |x|^2 / 2 by L-BFGS-B, then a Newton step on its support."""
-    M, y = np.asarray(poisson().operator.dense()), COUNTS.ravel()
+    M, y = np.asarray(call(poisson().operator, "dense")), COUNTS.ravel()
 
     def value(x):
         u = M @ x + background

@@ -9,8 +9,8 @@ import pytest
 from invjax import iterate, likelihoods, priors, solvers
 from invjax import operators as ops
 from invjax.reducers import Every
-from invjax.types import Fn
 
+from ..registry import call
 from .problems import (
     COUNTS,
     LAM,
@@ -19,11 +19,13 @@ from .problems import (
     SIGMA,
     TV_SHAPE,
     X0,
+    compiled,
     dense_ridge,
     gaussian,
     measurement,
     poisson,
     scipy_poisson,
+    solution,
     tv_problem,
 )
 
@@ -32,8 +34,11 @@ from .problems import (
 
 def test_poisson_deconvolution_equals_scipy():
     f = poisson(0.1)
-    method = solvers.ChambollePock(f, priors.Tikhonov(0.05), 0.8, dualise=True, constraint=priors.NonNegative())
-    end, _, _ = iterate(method, jnp.ones_like(f.y), 8000)
+
+    def make(f, g):
+        return solvers.ChambollePock(f, g, 0.8, dualise=True, constraint=priors.NonNegative())
+
+    end, _ = solution(make, f, priors.Tikhonov(0.05), np.ones(f.y.shape), 8000)
     exact = scipy_poisson(0.05, 0.1)
     assert np.sum(exact == 0) + np.sum(exact < 1e-8) > 0  # the constraint is active
     np.testing.assert_allclose(end.position, exact, atol=1e-5)
@@ -41,15 +46,17 @@ def test_poisson_deconvolution_equals_scipy():
 
 def test_maximum_likelihood_expectation_maximisation():
     f = poisson()
-    trace = {"x": Every(1), "kl": Every(1, of=Fn(lambda state, info, f: f(state.position), f))}
-    end, kept, _ = iterate(solvers.MLEM(f), jnp.ones_like(f.y), 20000, trace=trace)
+    trace = {"x": Every(1), "kl": Every(1, of=lambda state, info: f(state.position))}
+    end, kept, _ = compiled(lambda f: iterate(solvers.MLEM(f), jnp.ones_like(f.y), 20000, trace=trace), f)
     x = np.asarray(kept["x"])
-    counts = np.asarray(jax.vmap(f.operator)(kept["x"][:200])).sum((1, 2, 3))
+    counts = np.asarray(compiled(lambda A, x: jax.vmap(A)(x), f.operator, x[:200])).sum((1, 2, 3))
     np.testing.assert_allclose(counts, COUNTS.sum(), rtol=1e-10)
     assert np.all(x >= 0)
-    assert np.all(np.diff(kept["kl"]) <= 1e-12 * np.abs(kept["kl"][:-1]))
+    kl = np.asarray(kept["kl"])
+    assert np.all(np.diff(kl) <= 1e-12 * np.abs(kl[:-1]))
     exact = scipy_poisson(0.0, 0.0)
-    np.testing.assert_allclose(f(end.position), f(jnp.asarray(np.maximum(exact, 0))), rtol=1e-7)
+    values = [call(f, "__call__", x) for x in (end.position, np.maximum(exact, 0))]
+    np.testing.assert_allclose(*values, rtol=1e-7)
     np.testing.assert_allclose(end.position, exact, atol=2e-3)  # pixels that tend to zero do so as 1 / k
     assert isinstance(solvers.richardson_lucy(f), solvers.MLEM)
 
@@ -61,18 +68,18 @@ def test_landweber_filters_the_singular_values():
     singular = np.linspace(0.05, 1.3, 40).reshape(40, 1)
     y, tau = np.random.default_rng(4).normal(size=singular.shape), 0.7
     method = solvers.GradientDescent(gaussian(ops.Mask(singular), y, 1.0), priors.Zero(), tau)
+    kept = np.asarray(iterate(method, 0 * y, 50, trace=Every(1))[1])
     for k in (1, 2, 50):
-        end, _, _ = iterate(method, jnp.zeros_like(jnp.asarray(y)), k)
-        np.testing.assert_allclose(end.position, (1 - (1 - tau * singular**2) ** k) / singular * y, rtol=1e-12)
+        np.testing.assert_allclose(kept[k - 1], (1 - (1 - tau * singular**2) ** k) / singular * y, rtol=1e-12)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_ridge_equals_dense(operator):
     A = OPERATORS[operator]
-    y, centre = measurement(A), jnp.asarray(np.random.default_rng(12).normal(size=SHAPE))
+    y, centre = measurement(A), np.random.default_rng(12).normal(size=SHAPE)
     f = gaussian(A, y)
-    np.testing.assert_allclose(solvers.ridge(f, LAM), dense_ridge(A, y, LAM), atol=1e-9)
-    centred = solvers.ridge(f, LAM, centre.astype(y.dtype))
+    plain, centred = compiled(lambda f, c: (solvers.ridge(f, LAM), solvers.ridge(f, LAM, c)), f, centre.astype(y.dtype))
+    np.testing.assert_allclose(plain, dense_ridge(A, y, LAM), atol=1e-9)
     np.testing.assert_allclose(centred, dense_ridge(A, y, LAM, centre=centre), atol=1e-9)
 
 
@@ -80,20 +87,30 @@ def test_ridge_equals_dense(operator):
 def test_discrepancy(operator):
     A = OPERATORS[operator]
     f = gaussian(A, measurement(A))
-    x = solvers.ridge(f, LAM)
+
+    @jax.jit
+    def fits(lams):
+        xs = jax.vmap(lambda lam: solvers.ridge(f, lam))(lams)
+        return jax.vmap(lambda x: solvers.discrepancy(f, x))(xs), jax.vmap(A)(xs)
+
+    values, predicted = fits(np.array([0.1, 1.0, LAM, 10.0, 100.0]))
     reals = 64 * (2 if operator == "mri" else 1)
-    exact = np.sum(np.abs(np.asarray(A(x) - f.y)) ** 2) / (reals * SIGMA**2)
-    np.testing.assert_allclose(solvers.discrepancy(f, x), exact, rtol=1e-12)
-    values = [solvers.discrepancy(f, solvers.ridge(f, lam)) for lam in (0.1, 1.0, 10.0, 100.0)]
+    exact = np.sum(np.abs(np.asarray(predicted)[2] - np.asarray(f.y)) ** 2) / (reals * SIGMA**2)
+    np.testing.assert_allclose(values[2], exact, rtol=1e-12)
     assert np.all(np.diff(values) > 0)
 
 
 def linear_risk(A, lam):
     """Matrix A W of the ridge reconstruction W, and the exact predicted risk E |A W y - A x|^2 / m at X0."""
-    M = np.asarray(A.dense())
+    M = np.asarray(call(A, "dense"))
     P = M @ np.linalg.solve(M.T @ M / SIGMA**2 + lam * np.eye(64), M.T / SIGMA**2)
     clean = M @ np.ravel(X0)
     return P, (np.sum((P @ clean - clean) ** 2) + SIGMA**2 * np.sum(P**2)) / 64
+
+
+def ridge_sure(A, f):
+    key = jax.random.key(1)
+    return compiled(lambda A, f: solvers.sure(key, lambda y: solvers.ridge(gaussian(A, y), LAM), f), A, f)
 
 
 def test_sure_of_a_linear_reconstruction_is_exact():
@@ -103,7 +120,7 @@ def test_sure_of_a_linear_reconstruction_is_exact():
     P, _ = linear_risk(A, LAM)
     y = np.ravel(f.y)
     exact = np.sum((P @ y - y) ** 2) / 64 - SIGMA**2 + 2 * SIGMA**2 / 64 * np.trace(P)
-    value = solvers.sure(jax.random.key(1), lambda y: solvers.ridge(gaussian(A, y), LAM), f)
+    value = ridge_sure(A, f)
     np.testing.assert_allclose(value, exact, rtol=1e-10)
 
 
@@ -111,17 +128,17 @@ def test_sure_of_complex_data_counts_both_parts():
     """Single-coil MRI with ridge: A W is diagonal, so one probe gives the exact divergence ``Re tr(A W)`` over 2 m reals."""
     A = OPERATORS["mri"]
     f = gaussian(A, measurement(A))
-    M = np.asarray(A.dense())
+    M = np.asarray(call(A, "dense"))
     P = M @ np.linalg.solve(M.conj().T @ M / SIGMA**2 + LAM * np.eye(64), M.conj().T / SIGMA**2)
     y = np.ravel(f.y)
     exact = np.sum(np.abs(P @ y - y) ** 2) / 128 - SIGMA**2 + 2 * SIGMA**2 / 128 * 2 * np.trace(P).real
-    value = solvers.sure(jax.random.key(1), lambda y: solvers.ridge(gaussian(A, y), LAM), f)
+    value = ridge_sure(A, f)
     np.testing.assert_allclose(value, exact, rtol=1e-10)
 
 
 def test_sure_is_unbiased(key):
     A = OPERATORS["blur"]
-    clean = A(X0)
+    clean = call(A, "__call__", X0)
 
     @jax.jit
     def draws(keys):
@@ -148,12 +165,17 @@ def test_sure_through_total_variation_equals_finite_differences(name, key):
         method = solvers.SplitBregman(likelihood, g, 100.0) if name == "split_bregman" else solvers.FISTA(likelihood, g)
         return iterate(method, jnp.zeros(TV_SHAPE), 40)[0].position
 
-    predict = jax.jit(lambda y: f.operator(reconstruct(y)))
-    value = solvers.sure(key, reconstruct, f)
-    b = jax.random.rademacher(jax.random.split(key, 1)[0], TV_SHAPE, f.y.dtype)
     h = 1e-6
-    divergence = jnp.sum(b * (predict(f.y + h * b) - predict(f.y - h * b))) / (2 * h)
-    expected = jnp.mean((predict(f.y) - f.y) ** 2) - 0.05**2 + 2 * 0.05**2 / 256 * divergence
+
+    @jax.jit
+    def both(y):
+        b = jax.random.rademacher(jax.random.split(key, 1)[0], TV_SHAPE, y.dtype)
+        ys = y + h * jnp.stack([b, -b, jnp.zeros_like(b)])
+        return solvers.sure(key, reconstruct, f), b, jax.vmap(lambda y: f.operator(reconstruct(y)))(ys)
+
+    value, b, (right, left, middle) = jax.tree.map(np.asarray, both(f.y))
+    divergence = np.sum(b * (right - left)) / (2 * h)
+    expected = np.mean((middle - np.asarray(f.y)) ** 2) - 0.05**2 + 2 * 0.05**2 / 256 * divergence
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 

@@ -1,16 +1,18 @@
 """Solvers against closed forms, dense algebra and the rates of their theorems."""
 
+import functools
+
+import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from invjax import iterate, priors, solve, solvers
 from invjax import operators as ops
 from invjax.reducers import Every
-from invjax.types import Fn, inner
+from invjax.types import inner
 
-from .problems import KERNEL, LAM, OPERATORS, SHAPE, SIGMA, X0, dense_ridge, gaussian, measurement, objective
+from .problems import KERNEL, LAM, OPERATORS, SHAPE, SIGMA, X0, dense_ridge, gaussian, measurement, objective, solution
 
 RIDGE = {
     "gradient": lambda f, g: solvers.GradientDescent(f, g, 1 / (f.lipschitz + LAM)),
@@ -31,24 +33,30 @@ def relative(a, b):
     return np.linalg.norm(np.ravel(a - b)) / np.linalg.norm(np.ravel(b))
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
-@pytest.mark.parametrize("name", RIDGE)
+# Each solver on the complex operator and on one of the real ones in turn: what depends on the operator is its prox and norm,
+# which the contracts of the operators prove.
+PAIRS = [(name, kind) for i, name in enumerate(RIDGE) for kind in ("mri", ("blur", "blur_reflect", "mask")[i % 3])]
+
+
+@pytest.mark.parametrize(("name", "operator"), PAIRS)
 def test_every_solver_reaches_the_ridge_solution(name, operator):
     A = OPERATORS[operator]
     y = measurement(A)
-    f, x = gaussian(A, y), jnp.zeros(SHAPE, y.dtype)
-    end, _, _ = iterate(RIDGE[name](f, priors.Tikhonov(LAM)), x, 300)
+    end, _ = solution(RIDGE[name], gaussian(A, y), priors.Tikhonov(LAM), np.zeros(SHAPE, y.dtype), 300)
     assert relative(end.position, dense_ridge(A, y, LAM)) <= 1e-4
 
 
 @pytest.mark.parametrize("operator", ["blur_reflect", "mri"])
 def test_half_quadratic_splitting_solves_the_smoothed_problem(operator):
-    """Its prior is the Moreau envelope of Tikhonov, lam / (1 + lam step) |x|^2 / 2; the bias vanishes with the step."""
+    """Its prior is the Moreau envelope of Tikhonov, lam / (1 + lam step) |x|^2 / 2; the bias vanishes with the step.
+
+    The iteration contracts by 1 / (1 + lam step) at least, so it ends within rtol / (lam step) = 2e-7 of the solution.
+    """
     A = OPERATORS[operator]
     y = measurement(A)
-    f, x, bias = gaussian(A, y), jnp.zeros(SHAPE, y.dtype), []
+    f, x, bias = gaussian(A, y), np.zeros(SHAPE, y.dtype), []
     for step in (0.3, 0.03, 0.003):
-        end = solve(solvers.HQS(f, priors.Tikhonov(LAM), step), x, rtol=1e-10, max_steps=20000).position
+        end = solve(solvers.HQS(f, priors.Tikhonov(LAM), step), x, rtol=1e-9, max_steps=20000).position
         assert relative(end, dense_ridge(A, y, LAM / (1 + LAM * step))) <= 1e-6
         bias.append(relative(end, dense_ridge(A, y, LAM)))
     assert bias[1] < bias[0] / 5
@@ -57,9 +65,9 @@ def test_half_quadratic_splitting_solves_the_smoothed_problem(operator):
 
 @pytest.mark.parametrize("name", [n for n in RIDGE if n != "gradient"])
 def test_lasso_denoising_is_soft_thresholding(name):
-    y = jnp.asarray(np.random.default_rng(12).normal(size=SHAPE))
+    y = np.random.default_rng(12).normal(size=SHAPE)
     exact = np.sign(y) * np.maximum(np.abs(y) - 4 * SIGMA**2, 0)
-    end, _, _ = iterate(RIDGE[name](gaussian(ops.Identity(SHAPE), y), priors.L1(4.0)), 0 * y, 200)
+    end, _ = solution(RIDGE[name], gaussian(ops.Identity(SHAPE), y), priors.L1(4.0), 0 * y, 200)
     np.testing.assert_allclose(end.position, exact, atol=1e-8)
 
 
@@ -73,21 +81,31 @@ def diagonal(singular, lam):
     y = singular * np.random.default_rng(5).normal(size=singular.shape)
     f = gaussian(ops.Mask(singular), y, 1.0)
     exact = np.sign(y) * np.maximum(np.abs(singular * y) - lam, 0) / singular**2
-    return f, priors.L1(lam), jnp.asarray(exact)
+    return f, priors.L1(lam), exact
 
 
 def gaps(method, num_steps, exact):
     """F(x_k) - F(x*) for k = 1 ... num_steps from zero."""
-    f, g = method.likelihood, method.prior
-    trace = Every(1, of=Fn(lambda state, info, f, g: objective(state.position, f, g), f, g))
-    _, values, status = iterate(method, jnp.zeros_like(exact), num_steps, trace=trace)
+    _, values, status = _values(method, np.zeros(exact.shape), num_steps)
     assert status == 0
-    return np.asarray(values - objective(exact, f, g)), np.arange(1, num_steps + 1)
+    best = objective(exact, method.likelihood, method.prior)
+    return np.asarray(values) - float(best), np.arange(1, num_steps + 1)
+
+
+@eqx.filter_jit
+def _values(method, x, num_steps):
+    f, g = method.likelihood, method.prior
+    return iterate(method, x, num_steps, trace=Every(1, of=lambda state, info: objective(state.position, f, g)))
+
+
+@functools.cache
+def proximal_gradient():
+    f, g, exact = diagonal(SINGULAR, 1e-6)
+    return (f, g), exact, *gaps(solvers.ProximalGradient(f, g), 2000, exact)
 
 
 def test_rate_of_proximal_gradient():
-    f, g, exact = diagonal(SINGULAR, 1e-6)
-    gap, k = gaps(solvers.ProximalGradient(f, g), 2000, exact)
+    _, exact, gap, k = proximal_gradient()
     assert np.all(gap >= -1e-14)
     assert np.all(gap <= np.sum(exact**2) / (2 * k))
     assert np.all(np.diff(gap) <= 1e-15)
@@ -95,12 +113,12 @@ def test_rate_of_proximal_gradient():
 
 @pytest.mark.parametrize("a", [2.0, 3.0])
 def test_rate_of_accelerated_proximal_gradient(a):
-    f, g, exact = diagonal(SINGULAR, 1e-6)
+    (f, g), exact, slow, _ = proximal_gradient()
     gap, k = gaps(solvers.FISTA(f, g, a=a), 2000, exact)
     bound = a**2 * np.sum(exact**2) / (2 * (k + a - 1) ** 2)
     assert np.all(gap >= -1e-14)
     assert np.all(gap <= bound)
-    assert gap[-1] < 0.05 * gaps(solvers.ProximalGradient(f, g), 2000, exact)[0][-1]
+    assert gap[-1] < 0.05 * slow[-1]
 
 
 @pytest.mark.parametrize("a", [2.0, 4.0])
@@ -113,7 +131,7 @@ def test_accelerated_iterates_equal_their_definition(a):
         new = np.sign(moved) * np.maximum(np.abs(moved) - 1e-3, 0)
         z = new + ((k + a - 1) / a - 1) / ((k + a) / a) * (new - x)
         x = new
-    end, _, _ = iterate(solvers.FISTA(f, g, a=a), jnp.zeros_like(exact), 20)
+    end, _, _ = iterate(solvers.FISTA(f, g, a=a), 0 * exact, 20)
     np.testing.assert_allclose(end.position, x, atol=1e-13)
 
 
@@ -132,16 +150,21 @@ def test_backtracking_finds_a_valid_step():
     f, g, exact = diagonal(SINGULAR, 1e-6)
     method = solvers.FISTA(f, g, 100.0, max_backtracks=20)
     trace = {"step": Every(1, of=_step_size), "x": Every(1)}
-    end, kept, _ = iterate(method, jnp.zeros_like(exact), 1500, trace=trace)
+    end, kept, _ = iterate(method, 0 * exact, 1500, trace=trace)
     steps = np.asarray(kept["step"])
     assert np.all(np.diff(steps) <= 0)
     assert np.all(np.isin(steps, 100.0 / 2.0 ** np.arange(21)))
     assert 0.5 < steps[-1] <= 4 / 3  # FISTA is stable up to 4 / (3 L); a valid step is never cut below 1 / (2 L)
     assert objective(end.position, f, g) - objective(exact, f, g) < 1e-5
-    x = end.extrapolated  # the bound that the last step was chosen for
-    z, _ = method.step(end)
-    d, gradient = z.position - x, f.grad(x)
-    assert f(z.position) <= f(x) + inner(gradient, d) + inner(d, d) / (2 * z.step_size) + 1e-12
+
+    @jax.jit
+    def bound(end):  # that the last step was chosen for
+        x, (z, _) = end.extrapolated, method.step(end)
+        d = z.position - x
+        return f(z.position), f(x) + inner(f.grad(x), d) + inner(d, d) / (2 * z.step_size)
+
+    value, most = bound(end)
+    assert value <= most + 1e-12
 
 
 def _step_size(state, info):
@@ -149,7 +172,7 @@ def _step_size(state, info):
 
 
 def test_backtracking_is_exact_for_an_isotropic_operator():
-    y = jnp.asarray(np.random.default_rng(12).normal(size=SHAPE))
+    y = np.random.default_rng(12).normal(size=SHAPE)
     f = gaussian(
         2.0 * ops.Identity(SHAPE), y, 1.0
     )  # L = 4: 1 / L is met exactly from 16 / L and just missed from 15 / L
@@ -159,22 +182,36 @@ def test_backtracking_is_exact_for_an_isotropic_operator():
 
 
 def test_backtracking_in_float32_does_not_shrink_on_rounding():
-    with jax.enable_x64(False):
+    r, q = np.random.default_rng(1), np.random.default_rng(12)
+    x, noise = (a.astype(np.float32) for a in (r.uniform(size=(64, 64, 1)), 0.3 * q.normal(size=(64, 64, 1))))
+
+    @jax.jit
+    def steps(x, noise):
         A = ops.Blur(KERNEL, (64, 64, 1))
-        x = jnp.asarray(np.random.default_rng(1).uniform(size=(64, 64, 1)), jnp.float32)
-        f = gaussian(A, A(x) + 0.3 * jnp.asarray(np.random.default_rng(12).normal(size=x.shape), jnp.float32))
+        f = gaussian(A, A(x) + noise)
         method = solvers.FISTA(f, priors.L1(0.5), 1 / f.lipschitz, max_backtracks=30)
-        end, _, _ = iterate(method, 0 * x, 1000)
-    assert end.step_size >= 0.49 * method.step_size
+        return iterate(method, 0 * x, 1000)[0].step_size, method.step_size
+
+    with jax.enable_x64(False):
+        last, first = steps(x, noise)
+    assert last.dtype == np.float32
+    assert last >= 0.49 * first
 
 
 def test_admm_and_douglas_rachford_have_the_same_iterates():
     A = OPERATORS["blur"]
     f, g = gaussian(A, measurement(A)), priors.L1(1.5)
     admm, dr = solvers.ADMM(f, g, 0.13), solvers.DouglasRachford(f, g, 0.13)
-    a, b = admm.init(X0), dr.init(f.prox(X0, 0.13))
-    for _ in range(12):
-        u = f.prox(a.position - a.other, 0.13)
-        np.testing.assert_allclose(b.other, u + a.other, atol=1e-10)
-        a, b = admm.step(a)[0], dr.step(b)[0]
-        np.testing.assert_allclose(a.position, b.position, atol=1e-10)
+
+    @jax.jit
+    def both(x):
+        a, b, pairs = admm.init(x), dr.init(f.prox(x, 0.13)), []
+        for _ in range(12):
+            u = f.prox(a.position - a.other, 0.13)
+            pairs.append((b.other, u + a.other))
+            a, b = admm.step(a)[0], dr.step(b)[0]
+            pairs.append((a.position, b.position))
+        return pairs
+
+    for left, right in both(X0):
+        np.testing.assert_allclose(left, right, atol=1e-10)

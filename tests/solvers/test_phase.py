@@ -21,20 +21,38 @@ def problem(r, shape=SHAPE, oversampling=OVERSAMPLING, noise=None):
     """A complex image seen through a Gaussian matrix with B^H B close to I: likelihood and truth."""
     n = int(np.prod(shape))
     m = oversampling * n
-    A = ops.PhaseRetrieval(ops.Matrix(complex_normal(r, (m, n)) / np.sqrt(2 * m), shape))
-    x = jnp.asarray(complex_normal(r, shape))
-    return likelihood(A, x, noise), x
+    M = complex_normal(r, (m, n)) / np.sqrt(2 * m)
+    x = complex_normal(r, shape)
+    return _sensed(M, x, noise), jnp.asarray(x)
 
 
+@eqx.filter_jit
+def _sensed(M, x, noise):
+    return likelihood(ops.PhaseRetrieval(ops.Matrix(M, x.shape)), x, noise)
+
+
+@eqx.filter_jit
 def likelihood(A, x, noise=None):
     return likelihoods.InverseProblem(A, noise or likelihoods.Gaussian(1.0)).likelihood(A(x))
 
 
 def error(x, truth):
     """Relative error after alignment of the global phase."""
-    return float(metrics.nrmse(metrics.align_phase(x, truth), truth))
+    return float(_error(x, truth))
 
 
+@jax.jit
+def _error(x, truth):
+    return metrics.nrmse(metrics.align_phase(x, truth), truth)
+
+
+@eqx.filter_jit
+def end(method, x, num_steps):
+    """The last position of a run."""
+    return iterate(method, x, num_steps)[0].position
+
+
+@eqx.filter_jit
 def amplitude_error(f, x):
     """``| |B x| - sqrt(y) |``."""
     return jnp.linalg.norm(jnp.abs(f.operator.operator(x)) - jnp.sqrt(f.y))
@@ -77,12 +95,18 @@ LAWS = {
 @pytest.mark.parametrize("preprocessing", LAWS)
 def test_the_spectral_start_has_its_asymptotic_correlation(preprocessing, key):
     """Eight draws of 144 unknowns: the mean within four standard errors, and a bias of the order of one unknown."""
-    shape, values = (12, 12, 1), []
-    for seed in range(8):
-        f, x = problem(np.random.default_rng(seed), shape)
+
+    @jax.jit
+    def started(f):
         start = solvers.spectral_start(key, f, 300, preprocessing=preprocessing)
-        values.append(float(jnp.abs(jnp.vdot(start, x)) / jnp.linalg.norm(start) / jnp.linalg.norm(x)) ** 2)
-        np.testing.assert_allclose(jnp.sum(f.operator(start)), jnp.sum(f.y), rtol=1e-12)
+        return start, jnp.sum(f.operator(start)), jnp.sum(f.y)
+
+    values = []
+    for seed in range(8):
+        f, x = problem(np.random.default_rng(seed), (12, 12, 1))
+        start, total, count = jax.tree.map(np.asarray, started(f))
+        values.append((np.abs(np.vdot(start, x)) / np.linalg.norm(start) / np.linalg.norm(x)) ** 2)
+        np.testing.assert_allclose(total, count, rtol=1e-12)
     exact = squared_correlation(LAWS[preprocessing][0], OVERSAMPLING, LAWS[preprocessing][1])
     assert abs(np.mean(values) - exact) < 4 * np.std(values, ddof=1) / np.sqrt(8) + 1 / 144
 
@@ -108,21 +132,31 @@ FLOWS = {
 def test_wirtinger_flow_recovers_exactly(kind, key):
     """Six times oversampled, from the spectral start: every one of four draws."""
     noise, settings, num_steps = FLOWS[kind]
+
+    @jax.jit
+    def flow(f):
+        start = solvers.spectral_start(key, f)
+        return start, end(solvers.WirtingerFlow(f, **settings), start, num_steps)
+
     for seed in range(4):
         f, x = problem(np.random.default_rng(seed), noise=noise)
-        start = solvers.spectral_start(key, f)
-        end = iterate(solvers.WirtingerFlow(f, **settings), start, num_steps)[0].position
+        start, last = flow(f)
         assert error(start, x) > 0.1
-        assert error(end, x) < 1e-5
+        assert error(last, x) < 1e-5
 
 
 def test_wirtinger_flow_from_coded_diffraction(key):
     """Twelve octanary masks, with the same settings as for Gaussian sensing."""
     r = np.random.default_rng(3)
-    x = jnp.asarray(complex_normal(r, (8, 6, 1)))
-    f = likelihood(ops.PhaseRetrieval(ops.coded_diffraction(generators.CodedMasks((8, 6, 1), 12)(key), (8, 6, 1))), x)
-    end = iterate(solvers.WirtingerFlow(f), solvers.spectral_start(key, f), 2500)[0].position
-    assert error(end, x) < 1e-5
+    x = complex_normal(r, (8, 6, 1))
+
+    @jax.jit
+    def flow(x):
+        masks = generators.CodedMasks(x.shape, 12)(key)
+        f = likelihood(ops.PhaseRetrieval(ops.coded_diffraction(masks, x.shape)), x)
+        return end(solvers.WirtingerFlow(f), solvers.spectral_start(key, f), 2500)
+
+    assert error(flow(x), x) < 1e-5
 
 
 def test_the_schedule_and_default_step_of_wirtinger_flow():
@@ -131,9 +165,8 @@ def test_the_schedule_and_default_step_of_wirtinger_flow():
     n, m = 64, 256
     M = np.linalg.qr(complex_normal(r, (m, n)))[0]  # orthonormal columns
     x, z = complex_normal(r, n), complex_normal(r, n)
-    A = ops.PhaseRetrieval(ops.Matrix(M))
-    f = likelihood(A, jnp.asarray(x), likelihoods.Gaussian(0.3))
-    positions = np.asarray(iterate(solvers.WirtingerFlow(f), jnp.asarray(z), 120, trace=Every(1))[1])
+    f = _sensed(M, x, likelihoods.Gaussian(0.3))
+    positions = np.asarray(jax.jit(lambda f: iterate(solvers.WirtingerFlow(f), z, 120, trace=Every(1))[1])(f))
     a, y = np.sqrt(m) * M, m * np.asarray(f.y)  # the paper's normalisation: |a|^2 = n on average
     for t in range(1, 121):
         u = a @ z
@@ -145,11 +178,16 @@ def test_the_schedule_and_default_step_of_wirtinger_flow():
 def test_an_amplitude_step_is_one_of_gerchberg_saxton():
     """For B^H B = I: x - B^H (B x - sqrt(y) B x / |B x|)."""
     r = np.random.default_rng(5)
-    A = ops.PhaseRetrieval(ops.Matrix(np.linalg.qr(complex_normal(r, (96, 16)))[0]))
-    x, z = (jnp.asarray(complex_normal(r, 16)) for _ in range(2))
-    f = likelihood(A, x, likelihoods.Amplitude(0.3, 1e-16))
-    flow, saxton = solvers.WirtingerFlow(f, limit=1.0, ramp=1e-3), solvers.gerchberg_saxton(f)
-    np.testing.assert_allclose(flow.step(flow.init(z))[0].position, saxton.step(saxton.init(z))[0].position, atol=1e-7)
+    M = np.linalg.qr(complex_normal(r, (96, 16)))[0]
+    x, z = (complex_normal(r, 16) for _ in range(2))
+
+    @jax.jit
+    def both(x, z):
+        f = _sensed(M, x, likelihoods.Amplitude(0.3, 1e-16))
+        methods = solvers.WirtingerFlow(f, limit=1.0, ramp=1e-3), solvers.gerchberg_saxton(f)
+        return [m.step(m.init(z))[0].position for m in methods]
+
+    np.testing.assert_allclose(*both(x, z), atol=1e-7)
 
 
 # Projections -----------------------------------------------------------------------------------------------------------------
@@ -165,13 +203,19 @@ def real_image(r, n=10):
     """A positive image on the triangle, its twice oversampled Fourier intensities, and starting images."""
     mask = triangle(n)
     x = jnp.asarray(r.uniform(0.1, 1, mask.shape) * mask)
-    B = ops.FourierTransform(mask.shape) @ ops.as_complex(mask.shape)
-    return likelihood(ops.PhaseRetrieval(B), x), x, mask, jnp.asarray(r.uniform(size=(8, *mask.shape)) * mask)
+    return _fourier_of_real(x), x, mask, jnp.asarray(r.uniform(size=(8, *mask.shape)) * mask)
+
+
+@jax.jit
+def _fourier_of_real(x):
+    return likelihood(ops.PhaseRetrieval(ops.FourierTransform(x.shape) @ ops.as_complex(x.shape)), x)
 
 
 @eqx.filter_jit
-def final_positions(method, starts, num_steps):
-    return jax.vmap(lambda s: iterate(method, s, num_steps)[0].position)(starts)
+def recovered(make, f, S, x, starts, num_steps):
+    """Final positions from many starts, their errors and their distance from the support."""
+    ends = jax.vmap(lambda start: iterate(make(f, S), start, num_steps)[0].position)(starts)
+    return jax.vmap(lambda z: _error(z, x))(ends), jax.vmap(S)(ends)
 
 
 RECOVERY = {
@@ -185,36 +229,30 @@ def test_feedback_recovers_a_real_image_where_error_reduction_stagnates(name, no
     """Of eight random starts, up to the sign that a support alone leaves open: at least six against at most two."""
     f, x, mask, starts = real_image(np.random.default_rng(0))
     S = priors.Support(mask, nonnegative=nonnegative)
-    ends = final_positions(RECOVERY[name](f, S), starts, 2000)
-    errors = [error(z, x) for z in ends]
-    assert sum(e < 1e-3 for e in errors) >= 6
-    for z in ends:
-        assert S(z) == 0
-    stuck = [error(z, x) for z in final_positions(solvers.ErrorReduction(f, S), starts, 2000)]
-    assert sum(e > 1e-3 for e in stuck) >= 6
+    errors, outside = recovered(RECOVERY[name], f, S, x, starts, 2000)
+    assert sum(np.asarray(errors) < 1e-3) >= 6
+    np.testing.assert_array_equal(outside, 0)
+    stuck, _ = recovered(solvers.ErrorReduction, f, S, x, starts, 2000)
+    assert sum(np.asarray(stuck) > 1e-3) >= 6
 
 
 ERROR_REDUCTION = {
     "support": lambda r: (real_image(r)[0], priors.Support(triangle(10))),
     "support and sign": lambda r: (real_image(r)[0], priors.Support(triangle(10), nonnegative=True)),
     "gaussian": lambda r: (problem(r)[0], None),
-    "coded diffraction": lambda r: (
-        likelihood(
-            ops.PhaseRetrieval(ops.coded_diffraction(complex_normal(r, (3, 8, 6, 1)), (8, 6, 1))),
-            jnp.asarray(complex_normal(r, (8, 6, 1))),
-        ),
-        None,
-    ),
-    "ptychography": lambda r: (
-        likelihood(
-            ops.PhaseRetrieval(
-                ops.Ptychography(complex_normal(r, (4, 4, 1)), ops.raster_scan(SHAPE, (4, 4), 2), SHAPE)
-            ),
-            jnp.asarray(complex_normal(r, SHAPE)),
-        ),
-        None,
-    ),
+    "coded diffraction": lambda r: (_coded(complex_normal(r, (3, 8, 6, 1)), complex_normal(r, (8, 6, 1))), None),
+    "ptychography": lambda r: (_scanned(complex_normal(r, (4, 4, 1)), complex_normal(r, SHAPE)), None),
 }
+
+
+@jax.jit
+def _coded(masks, x):
+    return likelihood(ops.PhaseRetrieval(ops.coded_diffraction(masks, x.shape)), x)
+
+
+@jax.jit
+def _scanned(probe, x):
+    return likelihood(ops.PhaseRetrieval(ops.Ptychography(probe, ops.raster_scan(SHAPE, (4, 4), 2), SHAPE)), x)
 
 
 @pytest.mark.parametrize("name", ERROR_REDUCTION)
@@ -222,13 +260,17 @@ def test_the_error_never_grows_in_error_reduction(name):
     """Fienup (1982). Without a constraint B^H B may be any matrix."""
     r = np.random.default_rng(1)
     f, constraint = ERROR_REDUCTION[name](r)
-    f = eqx.tree_at(lambda f: f.y, f, f.y * r.uniform(0.5, 1.5, f.y.shape))  # no exact solution
+    f = eqx.tree_at(lambda f: f.y, f, np.asarray(f.y) * r.uniform(0.5, 1.5, f.y.shape))  # no exact solution
     structure = f.operator.in_structure
     x = r.normal(size=structure.shape)
-    x = jnp.asarray(x if structure.dtype == jnp.float32 else x + 1j * r.normal(size=x.shape))
-    method = solvers.ErrorReduction(f, constraint)
-    positions = iterate(method, method.step(method.init(x))[0].position, 100, trace=Every(1))[1]
-    errors = np.asarray(jax.vmap(lambda z: amplitude_error(f, z))(positions))
+    x = x if structure.dtype == jnp.float32 else x + 1j * r.normal(size=x.shape)
+
+    @jax.jit
+    def run(f, x):
+        trace = Every(1, of=lambda state, info: amplitude_error(f, state.position))
+        return iterate(solvers.ErrorReduction(f, constraint), x, 101, trace=trace)[1][1:]
+
+    errors = np.asarray(run(f, x))
     assert np.all(np.diff(errors) <= 1e-12 * errors[0])
     assert errors[-1] < 0.95 * errors[0]
 
@@ -236,18 +278,23 @@ def test_the_error_never_grows_in_error_reduction(name):
 def test_gerchberg_saxton_is_error_reduction_without_constraint_and_for_unitary_b_one_step():
     r = np.random.default_rng(2)
     f, x = problem(r)
-    z = jnp.asarray(complex_normal(r, SHAPE))
+    z = complex_normal(r, SHAPE)
     M, y = np.asarray(f.operator.operator.matrix), np.asarray(f.y)
-    u = M @ np.asarray(z).ravel()
+    u = M @ z.ravel()
     exact = np.linalg.lstsq(M, np.sqrt(y) * u / np.abs(u), rcond=None)[0].reshape(SHAPE)
-    ends = [iterate(m, z, 1)[0].position for m in (solvers.gerchberg_saxton(f), solvers.ErrorReduction(f))]
+    saxton = solvers.gerchberg_saxton(f)
+    ends = [end(m, z, 1) for m in (saxton, solvers.ErrorReduction(f))]
     np.testing.assert_allclose(ends[0], exact, atol=1e-7)  # conjugate gradients to eps^0.75
     np.testing.assert_array_equal(ends[0], ends[1])
     fourier = likelihood(ops.PhaseRetrieval(ops.FourierTransform(SHAPE)), x)
-    end = iterate(solvers.gerchberg_saxton(fourier), z, 1)[0].position
-    assert amplitude_error(fourier, end) < 1e-12 * jnp.linalg.norm(x)  # any phase is a solution
-    start = solvers.spectral_start(jax.random.key(0), f)
-    assert error(iterate(solvers.gerchberg_saxton(f), start, 400)[0].position, x) < 1e-5
+    last = end(solvers.gerchberg_saxton(fourier), z, 1)
+    assert amplitude_error(fourier, last) < 1e-12 * np.linalg.norm(x)  # any phase is a solution
+
+    @jax.jit
+    def recovery(f):
+        return end(saxton, solvers.spectral_start(jax.random.key(0), f), 400)
+
+    assert error(recovery(f), x) < 1e-5
 
 
 METHODS = {
@@ -261,10 +308,15 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_the_truth_is_a_fixed_point_and_so_is_its_negative(name):
     f, x, mask, _ = real_image(np.random.default_rng(3))
-    for sign in (1, -1):
+
+    @jax.jit
+    def step(x):
         method = METHODS[name](f, priors.Support(mask))
-        state, info = method.step(method.init(sign * x))
-        np.testing.assert_allclose(state.position, sign * x, atol=1e-13)
+        return method.step(method.init(x))
+
+    for point in (np.asarray(x), -np.asarray(x)):
+        state, info = step(point)
+        np.testing.assert_allclose(state.position, point, atol=1e-13)
         assert info.residual < 1e-13 * x.size
 
 
@@ -273,28 +325,27 @@ def test_a_global_phase_of_the_start_is_that_of_the_result(name):
     r = np.random.default_rng(6)
     masks = complex_normal(r, (4, *SHAPE))
     mask = np.arange(8)[:, None, None] < 6
-    x = jnp.asarray(complex_normal(r, SHAPE) * mask)
-    f = likelihood(ops.PhaseRetrieval(ops.coded_diffraction(masks, SHAPE)), x)
-    method = METHODS[name](f, priors.Support(mask))
-    start = jnp.asarray(complex_normal(r, SHAPE))
-    one, two = (iterate(method, s, 15)[0].position for s in (start, np.exp(0.8j) * start))
+    f = _coded(masks, complex_normal(r, SHAPE) * mask)
+    start = complex_normal(r, SHAPE)
+    run = jax.jit(lambda f, x: end(METHODS[name](f, priors.Support(mask)), x, 15))
+    one, two = (np.asarray(run(f, s)) for s in (start, np.exp(0.8j) * start))
     np.testing.assert_allclose(two, np.exp(0.8j) * one, atol=1e-9)
 
 
 def test_dark_pixels_and_zeros_are_harmless():
     """B x = 0 gets phase one, y < 0 counts as zero, and derivatives are finite."""
-    f = likelihood(ops.PhaseRetrieval(ops.FourierTransform((2, 2, 1))), jnp.ones((2, 2, 1)))
-    f = eqx.tree_at(lambda f: f.y, f, jnp.array([4.0, -1.0, 0.0, 0.0]).reshape(2, 2, 1))
-    zero = jnp.zeros((2, 2, 1), complex)
-    method = solvers.gerchberg_saxton(f)
-    np.testing.assert_allclose(method.step(method.init(zero))[0].position, jnp.ones((2, 2, 1)), atol=1e-14)
+    f = likelihood(ops.PhaseRetrieval(ops.FourierTransform((2, 2, 1))), np.ones((2, 2, 1)))
+    y, zero = np.array([4.0, -1.0, 0.0, 0.0]).reshape(2, 2, 1), np.zeros((2, 2, 1), complex)
 
     def value(y, x):
         m = solvers.gerchberg_saxton(eqx.tree_at(lambda f: f.y, f, y))
-        return jnp.sum(m.step(m.init(x))[0].position.real)
+        position = m.step(m.init(x))[0].position
+        return jnp.sum(position.real), position
 
-    for slope in jax.grad(value, argnums=(0, 1))(f.y, zero):
-        assert jnp.all(jnp.isfinite(slope))
+    (_, position), slopes = jax.jit(jax.value_and_grad(value, argnums=(0, 1), has_aux=True))(y, zero)
+    np.testing.assert_allclose(position, np.ones((2, 2, 1)), atol=1e-14)
+    for slope in slopes:
+        assert np.all(np.isfinite(slope))
 
 
 def test_solutions_have_no_implicit_derivative(key):

@@ -13,7 +13,8 @@ from invjax.data import shepp_logan
 from invjax.reducers import Every
 from invjax.types import Fn
 
-from .problems import COUNTS, poisson, scipy_poisson
+from ..registry import call
+from .problems import COUNTS, compiled, poisson, scipy_poisson
 
 R = np.random.default_rng(21)
 M = R.uniform(size=(12, 6)) * (R.uniform(size=(12, 6)) > 0.5)
@@ -23,9 +24,15 @@ SEEN = np.array([0, 1, 3, 4, 5])
 
 
 def run(method, num_steps, x=None, **kwargs):
-    state, trace, status = iterate(method, jnp.zeros(6) if x is None else x, num_steps, **kwargs)
+    position, trace, status = _run(method, np.zeros(6) if x is None else x, num_steps, **kwargs)
     assert status == 0
-    return (np.asarray(state.position), trace) if kwargs.get("trace") is not None else np.asarray(state.position)
+    return (np.asarray(position), trace) if kwargs.get("trace") is not None else np.asarray(position)
+
+
+@eqx.filter_jit
+def _run(method, x, num_steps, **kwargs):
+    state, trace, status = iterate(method, x, num_steps, **kwargs)
+    return state.position, trace, status
 
 
 def weights():
@@ -110,29 +117,39 @@ def test_expected_rate_of_randomised_kaczmarz(relaxation, key):
 
 def emission(background=0.0, gain=1.0):
     """The deconvolution problem with its matrix, whose rows can be cut into subsets."""
-    A = ops.Matrix(np.maximum(np.asarray(poisson().operator.dense()), 0), (6, 6, 1))
+    return compiled(_emission, MATRIX, COUNTS.ravel(), background, gain)
+
+
+def _emission(matrix, y, background, gain):
     noise = likelihoods.Poisson(gain, background)
-    return likelihoods.InverseProblem(A, noise).likelihood(np.asarray(COUNTS).ravel())
+    return likelihoods.InverseProblem(ops.Matrix(matrix, (6, 6, 1)), noise).likelihood(y)
 
 
-START = jnp.ones((6, 6, 1))
+MATRIX = np.maximum(np.asarray(call(poisson().operator, "dense")), 0)
+START = np.ones((6, 6, 1))
 
 
 def test_subsets_cut_operator_data_and_noise():
     f = emission(R.uniform(0.1, 1, 36), 0.7)
-    cut = solvers.subsets(f, 5)
-    x = jnp.asarray(R.uniform(size=(6, 6, 1)))
-    np.testing.assert_allclose(cut(x), f(x), rtol=1e-12)
-    np.testing.assert_allclose(cut.grad(x), f.grad(x), atol=1e-12)
-    np.testing.assert_allclose(cut.operator(x)[1], np.asarray(f.operator(x))[1::5], rtol=1e-12)
+    cut = compiled(solvers.subsets, f, 5)
+
+    @jax.jit
+    def both(x):
+        return [(part(x), part.grad(x), part.operator(x)) for part in (cut, f)]
+
+    cut_to, whole = jax.tree.map(np.asarray, both(R.uniform(size=(6, 6, 1))))
+    np.testing.assert_allclose(cut_to[0], whole[0], rtol=1e-12)
+    np.testing.assert_allclose(cut_to[1], whole[1], atol=1e-12)
+    np.testing.assert_allclose(cut_to[2][1], whole[2][1::5], rtol=1e-12)
     assert [v.size for v in cut.y] == [8, 7, 7, 7, 7]
 
 
 def test_osem_equals_mlem_with_one_subset_and_its_definition_with_more():
     f = emission(0.2, 0.5)
-    np.testing.assert_array_equal(run(solvers.OSEM(solvers.subsets(f, 1)), 4, START), run(solvers.MLEM(f), 4, START))
-    np.testing.assert_array_equal(run(solvers.OSEM(f), 4, START), run(solvers.MLEM(f), 4, START))
-    end = run(solvers.OSEM(solvers.subsets(f, 3)), 2, START)
+    em = run(solvers.MLEM(f), 4, START)
+    np.testing.assert_array_equal(run(compiled(lambda f: solvers.OSEM(solvers.subsets(f, 1)), f), 4, START), em)
+    np.testing.assert_array_equal(run(compiled(solvers.OSEM, f), 4, START), em)
+    end = run(compiled(lambda f: solvers.OSEM(solvers.subsets(f, 3)), f), 2, START)
     x, A, y = np.ones(36), np.asarray(f.operator.matrix), np.asarray(f.y)
     for i in (0, 1, 2, 0, 1, 2):
         B = A[i::3]
@@ -142,9 +159,9 @@ def test_osem_equals_mlem_with_one_subset_and_its_definition_with_more():
 
 def test_osem_keeps_the_count_and_finds_what_all_subsets_agree_on():
     f = emission()
-    cut = solvers.subsets(f, 3)
-    end = run(solvers.OSEM(cut), 5, START)
-    np.testing.assert_allclose(np.sum(cut.operator(end)[2]), np.sum(cut.y[2]), rtol=1e-12)
+    cut = compiled(solvers.subsets, f, 3)
+    end = run(compiled(solvers.OSEM, cut), 5, START)
+    np.testing.assert_allclose(np.sum(call(cut.operator, "__call__", end)[2]), np.sum(cut.y[2]), rtol=1e-12)
     blocks = [B / B.sum(0) for B in R.uniform(size=(3, 8, 6))]  # balanced, as convergence needs
     x = R.uniform(0.5, 2, 6)
     parts = likelihoods.Stacked((likelihoods.Poisson(),) * 3)
@@ -154,24 +171,25 @@ def test_osem_keeps_the_count_and_finds_what_all_subsets_agree_on():
 
 def test_em_with_a_gain_that_varies_is_stationary():
     f = emission(0.1, np.where(np.arange(36) % 2, 0.4, 2.0))
-    end = jnp.asarray(run(solvers.MLEM(f), 20000, START))
-    gradient = np.asarray(f.grad(end))
+    end = run(solvers.MLEM(f), 20000, START)
+    gradient = np.asarray(call(f, "grad", end))
     np.testing.assert_allclose(end * gradient, 0, atol=1e-5)
     assert np.all(gradient > -1e-4)
 
 
 def test_map_em_and_bsrem_converge_to_the_penalised_optimum():
     exact, g = scipy_poisson(0.05, 0.1), priors.Tikhonov(0.05)
-    np.testing.assert_allclose(run(solvers.MAPEM(emission(0.1), g), 4000, START), exact, atol=1e-5)
-    f = solvers.subsets(emission(0.1), 4)
-    method = solvers.BSREM(f, g, 0.5, decay=0.05)
-    errors = [np.max(np.abs(run(method, k, START) - exact)) for k in (100, 1000, 10000)]
+    np.testing.assert_allclose(run(compiled(solvers.MAPEM, emission(0.1), g), 4000, START), exact, atol=1e-5)
+    f = compiled(solvers.subsets, emission(0.1), 4)
+    method = compiled(lambda f: solvers.BSREM(f, g, 0.5, decay=0.05), f)
+    ends = run(method, 10000, START, trace=Every(1))[1]
+    errors = [np.max(np.abs(ends[k - 1] - exact)) for k in (100, 1000, 10000)]
     ratio = np.divide(*(1 + 0.05 * np.array([10000, 1000])))  # the error is of the order of the relaxation
     assert errors[1] / errors[2] == pytest.approx(ratio, rel=0.05)
     assert errors[2] < 5e-3
-    assert np.max(np.abs(run(solvers.BSREM(f, g), 10000, START) - exact)) < 5e-3
-    method = solvers.BSREM(f, g)
-    image = method.fixed_point(jnp.maximum(exact, method.floor))  # the optimum is its fixed point
+    method = compiled(solvers.BSREM, f, g)
+    assert np.max(np.abs(run(method, 10000, START) - exact)) < 5e-3
+    image = call(method, "fixed_point", np.maximum(exact, method.floor))  # the optimum is its fixed point
     np.testing.assert_allclose(image, np.maximum(exact, 1e-6), atol=1e-5)
 
 
@@ -215,15 +233,23 @@ def test_refused():
 
 def test_ordered_subsets_of_angles_are_faster_than_all_at_once():
     """A phantom in parallel beams: four subsets fit the data after one pass better than three steps of MLEM."""
-    A = ops.parallel_beam(np.linspace(0, np.pi, 12, endpoint=False), (12, 12, 1), 14)
+
+    @jax.jit
+    def measured(key, x):
+        A = ops.parallel_beam(np.linspace(0, np.pi, 12, endpoint=False), x.shape, 14)
+        problem = likelihoods.InverseProblem(A, likelihoods.Poisson(0.01))
+        return A(x), problem.likelihood(problem.measure(key, x))
+
+    @jax.jit
+    def runs(f, x):
+        cut, start = solvers.subsets(f, 4), jnp.ones(x.shape)
+        by_subsets = iterate(solvers.OSEM(cut), start, 1)[0].position
+        at_once = iterate(solvers.MLEM(f), start, 3)[0].position
+        return cut.operator(x), jax.vmap(f)(jnp.stack([by_subsets, at_once, start]))
+
     x = np.asarray(shepp_logan(12))
-    problem = likelihoods.InverseProblem(A, likelihoods.Poisson(0.01))
-    f = problem.likelihood(problem.measure(jax.random.key(3), x))
-    cut = solvers.subsets(f, 4)
-    predicted = A(x)
-    for i, part in enumerate(cut.operator(x)):
-        np.testing.assert_allclose(part, predicted[i::4], rtol=1e-12)
-    start = jnp.ones(x.shape)
-    by_subsets = iterate(solvers.OSEM(cut), start, 1)[0].position
-    at_once = iterate(solvers.MLEM(f), start, 3)[0].position
-    assert f(by_subsets) < f(at_once) < f(start)
+    predicted, f = measured(jax.random.key(3), x)
+    parts, values = runs(f, x)
+    for i, part in enumerate(parts):
+        np.testing.assert_allclose(part, np.asarray(predicted)[i::4], rtol=1e-12)
+    assert values[0] < values[1] < values[2]
