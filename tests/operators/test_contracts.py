@@ -233,7 +233,8 @@ def test_lowers_and_keeps_float32(name):
 
     def services(arrays, x, y):
         A = eqx.combine(arrays, static)
-        return A.H(A(x)), A.prox(x, y, 0.5), A.pinv(y), (2.0 * A).H(y), A.gram(x)
+        more = () if name in ITERATIVE else (A.pinv(y), A.gram(x))  # which the prox there consists of
+        return A.prox(x, A(x), 0.5), *more
 
     with strictly():
         exported = jax.export.export(jax.jit(services), platforms=["tpu", "cuda"])(shapes, x, y)
