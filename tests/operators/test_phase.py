@@ -216,7 +216,7 @@ def test_scans_cover_the_object(key):
     np.testing.assert_allclose(len(spiral), 39 * 34 / 9, rtol=0.1)
     np.testing.assert_array_equal(spiral[0], [19, 16])
     A = ops.Ptychography(ops.disc_probe(window, 4.0), spiral, shape)
-    assert A.illumination[10:-10, 10:-10].min() > 0
+    assert np.asarray(A.illumination)[10:-10, 10:-10].min() > 0
 
 
 def test_probes():
@@ -265,9 +265,9 @@ def test_wrapped_phase():
 def test_itoh_unwraps_what_was_wrapped():
     rows, columns = np.mgrid[:12, :10]
     x = (0.05 * rows**2 + 0.4 * columns)[..., None]  # neighbours differ by less than half a period
-    y = ops.WrappedPhase(x.shape)(x)
+    y = np.asarray(call(ops.WrappedPhase(x.shape), "apply", x))
     assert np.ptp(y) < 2 * np.pi < np.ptp(x)
-    flat = likelihoods.Itoh(1.0).prox(jnp.zeros_like(y), y, 1e9)
+    flat = np.asarray(call(likelihoods.Itoh(1.0), "prox", np.zeros_like(y), y, 1e9))
     np.testing.assert_allclose(flat - flat.mean(), x - x.mean(), atol=1e-5)
 
 

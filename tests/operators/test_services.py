@@ -10,7 +10,7 @@ import pytest
 from invjax import operators as ops
 from invjax.operators.structure import at_precision
 
-from ..registry import OPERATORS, build, random_like, strictly
+from ..registry import OPERATORS, build, random_like
 from .test_spectrum import blur, mri
 
 
@@ -104,17 +104,6 @@ def test_derivative_of_a_solve_lowers_without_callbacks(float32):
     shapes = (jax.ShapeDtypeStruct((4, 3), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.float32))
     exported = jax.export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=["tpu", "cuda"])(*shapes)
     assert exported.platforms == ("tpu", "cuda")
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-def test_services_are_strict_and_keep_float32(name):
-    A = build(OPERATORS, name)
-    x, y = (at_precision(s, jnp.float32) for s in (A.in_structure, A.out_structure))
-    with strictly():
-        results = jax.eval_shape(lambda x, y: [A.prox(x, y, 0.5), A.pinv(y), (2.0 * A).H(y), A.gram(x)], x, y)
-        jax.eval_shape(A.norm)
-    for result in results:
-        assert jax.tree.map(lambda a: a.dtype, result) == jax.tree.map(lambda a: a.dtype, x)
 
 
 @pytest.mark.parametrize("name", ["blur_circular", "matrix", "stack_mixed"])
