@@ -198,3 +198,16 @@ def test_a_real_image_in_a_complex_domain_is_cast():
     x = rng().normal(size=(8, 6, 1)).astype(np.float32)
     assert mri()(x).dtype == jnp.complex64
     assert ops.Identity((np.int64(8), 6, 1)).in_structure.shape == (8, 6, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["matrix_complex", "blur_complex", "function_real_to_complex", "stack_mixed", "blur_valid"]
+)
+def test_the_transpose_is_that_of_the_matrix(name):
+    A = build(OPERATORS, name)
+    x, y = (random_like(rng(), at_precision(s, "float64")) for s in (A.in_structure, A.out_structure))
+    M, back = eqx.filter_jit(lambda A, y: (A.dense(), A.T(y)))(A, y)
+    flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(y)])
+    exact = np.asarray(M).T @ flat
+    exact = exact if any(np.iscomplexobj(a) for a in jax.tree.leaves(x)) else exact.real
+    np.testing.assert_allclose(np.concatenate([np.ravel(a) for a in jax.tree.leaves(back)]), exact, atol=1e-12)
