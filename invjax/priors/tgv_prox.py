@@ -147,12 +147,13 @@ class TGVProblem(eqx.Module):
         return jax.lax.fori_loop(0, num_inner, lambda _, s: self.fixed_point(s), state)
 
     def search(self, rtol: Array, max_inner: int) -> TGVState:
-        """Iterations until the gap is at most ``rtol`` times the objective."""
+        """Iterations until the gap is at most ``rtol`` times the objective, or what rounding leaves: ``eps / tau`` of ``|x|``."""
+        rounding = (jnp.finfo(self.weight.dtype).eps / _TAU) ** 2 * jnp.sum(squared(self.x)) if self.denoise else 0
 
         def block(state: TGVState) -> tuple[TGVState, Array]:
             state = self.advance(state, BLOCK)
             gap, objective = self.gap(state)
-            return state, ~(gap > rtol * objective)  # a NaN stops too
+            return state, ~(gap > jnp.maximum(rtol * objective, rounding))  # a NaN stops too
 
         return search(block, self.start(), max_inner)
 

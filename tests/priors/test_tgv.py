@@ -256,6 +256,17 @@ def test_unrolled_steps_are_reverse_differentiable():
     np.testing.assert_allclose(slope, (loss(0.5 + 1e-5) - loss(0.5 - 1e-5)) / 2e-5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_weight_of_zero_ends_after_the_first_iterations(dtype):
+    """The objective is zero there, so a relative gap alone would never be small."""
+    x = jnp.asarray(normal((1, 8, 6)), dtype)
+    g = priors.TGV((8, 6, 1))
+    problem = tgv_prox.TGVProblem(x, jnp.zeros((), dtype), jnp.asarray(2, dtype), g.grouping, "neumann", True)
+    few, many = (problem.search(jnp.asarray(1e-4, dtype), n) for n in (10, 200))
+    jax.tree.map(np.testing.assert_array_equal, few, many)
+    np.testing.assert_allclose(few.z, x, atol=40 * jnp.finfo(dtype).eps)
+
+
 def test_refusals():
     g, x = priors.TGV((4, 4, 1)), np.zeros((4, 4, 1))
     with pytest.raises(ValueError, match="ratio: expected positive"):
