@@ -186,14 +186,14 @@ def test_backtracking_in_float32_does_not_shrink_on_rounding():
     x, noise = (a.astype(np.float32) for a in (r.uniform(size=(64, 64, 1)), 0.3 * q.normal(size=(64, 64, 1))))
 
     @jax.jit
-    def steps(x, noise):
-        A = ops.Blur(KERNEL, (64, 64, 1))
+    def steps(kernel, x, noise):
+        A = ops.Blur(kernel, (64, 64, 1))
         f = gaussian(A, A(x) + noise)
         method = solvers.FISTA(f, priors.L1(0.5), 1 / f.lipschitz, max_backtracks=30)
         return iterate(method, 0 * x, 1000)[0].step_size, method.step_size
 
     with jax.enable_x64(False):
-        last, first = steps(x, noise)
+        last, first = steps(np.float32(KERNEL), x, noise)
     assert last.dtype == np.float32
     assert last >= 0.49 * first
 
