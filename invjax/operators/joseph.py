@@ -9,9 +9,8 @@ The projection gathers in every row the two pixels beside each ray. The transpos
 pass it. Nothing is scattered, which is slow on CPU.
 
 Lengths are in pixels. The ray of detector coordinate ``l`` at an angle crosses ``l u`` in the direction ``e + l divergence u``,
-with ``u = (cos, sin)`` along the detector and ``e = (-sin, cos)``; ``divergence`` is 1 / (distance of source and origin), None
-for parallel rays, which have one direction per angle: that saves half of the arithmetic. The coordinates are equally spaced and
-centred: those of a detector through the origin.
+with ``u = (cos, sin)`` along the detector and ``e = (-sin, cos)``; ``divergence`` is 1 / (distance of source and origin), 0 for
+parallel rays. The coordinates are equally spaced and centred: those of a detector through the origin.
 """
 
 from __future__ import annotations
@@ -36,15 +35,13 @@ def detector_grid(counts: tuple[int, ...], spacing: Array) -> list[Array]:
     return [a[None] for a in jnp.meshgrid(*axes, indexing="ij")]
 
 
-def direction(coordinate: Array, cos: Array, sin: Array, divergence: Array | None) -> tuple[Array, Array]:
+def direction(coordinate: Array, cos: Array, sin: Array, divergence: Array) -> tuple[Array, Array]:
     """Components ``(d_x, d_y)`` of the rays at a detector coordinate."""
-    if divergence is None:
-        return -sin, cos
     slope = coordinate * divergence
     return slope * cos - sin, slope * sin + cos
 
 
-def steps(coordinate: Array, cos: Array, sin: Array, divergence: Array | None) -> tuple[Array, Array, Array]:
+def steps(coordinate: Array, cos: Array, sin: Array, divergence: Array) -> tuple[Array, Array, Array]:
     """How rays step: ``vertical`` (from row to row, not from column to column), ``main`` and ``slope``.
 
     With ``main`` the component of ``d`` in which they advance and ``slope`` the ratio of the other to it, a ray is at
@@ -100,7 +97,7 @@ def take(table: Array, index: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="num")
-def project(x: Array, angles: Array, spacing: Array, divergence: Array | None, num: int) -> Array:
+def project(x: Array, angles: Array, spacing: Array, divergence: Array, num: int) -> Array:
     """Integrals ``(angles, num, C)`` of a real image ``(H, W, C)``. Memory: the image, the result, and numbers per ray."""
     height, width, channels = x.shape
     n = max(height, width)
@@ -122,10 +119,8 @@ def project(x: Array, angles: Array, spacing: Array, divergence: Array | None, n
     return total * lengths(coordinate, main, divergence)[..., None]
 
 
-def lengths(coordinate: Array, main: Array, divergence: Array | None) -> Array:
+def lengths(coordinate: Array, main: Array, divergence: Array) -> Array:
     """Length of a ray's step."""
-    if divergence is None:
-        return 1 / jnp.abs(main)
     return jnp.sqrt(1 + (coordinate * divergence) ** 2) / jnp.abs(main)
 
 
@@ -142,9 +137,7 @@ def first_tap(position: Array, taps: int, num: int) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "taps"))
-def back_project(
-    y: Array, angles: Array, spacing: Array, divergence: Array | None, sizes: Sequence[int], taps: int
-) -> Array:
+def back_project(y: Array, angles: Array, spacing: Array, divergence: Array, sizes: Sequence[int], taps: int) -> Array:
     """Transpose of ``project``: an image ``(H, W, C)`` of ``(angles, num, C)``; no pixel is met by more than ``taps`` rays."""
     num, centre = y.shape[1], (y.shape[1] - 1) / 2
     cos, sin, coordinate = jnp.cos(angles), jnp.sin(angles), detector(num, spacing)[None]
@@ -169,8 +162,6 @@ def back_project(
     return total
 
 
-def shadow(px: Array, py: Array, cos: Array, sin: Array, divergence: Array | None) -> Array:
+def shadow(px: Array, py: Array, cos: Array, sin: Array, divergence: Array) -> Array:
     """Detector coordinate of the ray through a pixel."""
-    if divergence is None:
-        return px * cos + py * sin
     return (px * cos + py * sin) / (1 + (py * cos - px * sin) * divergence)

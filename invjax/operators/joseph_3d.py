@@ -72,14 +72,15 @@ def widened(
 def project_parallel(x: Array, angles: Array, spacing: Array, counts: Sequence[int]) -> Array:
     """``project`` without divergence: rays stay at one height, so heights are channels of ``joseph``."""
     stack = jnp.einsum("vd,dhwc->hwvc", weights_along(x.shape[0], spacing[0], counts[0]), x)
-    y = joseph.project(stack.reshape(*x.shape[1:3], -1), angles, spacing[1], None, counts[1])
+    zero = jnp.zeros((), x.dtype)
+    y = joseph.project(stack.reshape(*x.shape[1:3], -1), angles, spacing[1], zero, counts[1])
     return jnp.moveaxis(y.reshape(angles.size, counts[1], counts[0], -1), 2, 1)
 
 
 def back_project_parallel(y: Array, angles: Array, spacing: Array, sizes: Sequence[int], taps: int) -> Array:
     """Transpose of ``project_parallel``."""
     stack = jnp.moveaxis(y, 1, 2).reshape(y.shape[0], y.shape[2], -1)
-    x = joseph.back_project(stack, angles, spacing[1], None, sizes[1:], taps)
+    x = joseph.back_project(stack, angles, spacing[1], jnp.zeros((), y.dtype), sizes[1:], taps)
     x = x.reshape(*sizes[1:], y.shape[1], -1)
     return jnp.einsum("vd,hwvc->dhwc", weights_along(sizes[0], spacing[0], y.shape[1]), x)
 

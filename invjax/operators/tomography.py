@@ -82,11 +82,6 @@ class XRayTransform(LinearOperator):
             return spacing, jnp.zeros((), spacing.dtype)
         return spacing / (1 + self.detector_distance / self.source_distance), self.pixel_size / self.source_distance
 
-    @property
-    def _divergence(self) -> Array | None:
-        """As ``joseph`` takes it: None for parallel rays."""
-        return None if self.source_distance is None else self.virtual_detector()[1]
-
     def _at_precision_of(self, x: Array) -> XRayTransform:
         return jax.tree.map(lambda a: at_precision_of(x, a), self)
 
@@ -95,7 +90,7 @@ class XRayTransform(LinearOperator):
         spacing, divergence = self.virtual_detector()
         spacing, fine = spacing / k, tuple(k * n for n in counts)
         if len(counts) == 1:
-            y = joseph.project(x, self.angles, spacing[0], self._divergence, fine[0])
+            y = joseph.project(x, self.angles, spacing[0], divergence, fine[0])
         elif self.source_distance is None:
             y = joseph_3d.project_parallel(x, self.angles, spacing, fine)
         else:
@@ -111,7 +106,7 @@ class XRayTransform(LinearOperator):
         for axis in range(1, y.ndim - 1) if k > 1 else ():
             y = jnp.repeat(y, k, axis) / k
         if len(sizes) == 2:
-            return joseph.back_project(y, self.angles, spacing[0], self._divergence, sizes, self.taps[0])
+            return joseph.back_project(y, self.angles, spacing[0], divergence, sizes, self.taps[0])
         if self.source_distance is None:
             return joseph_3d.back_project_parallel(y, self.angles, spacing, sizes, self.taps[1])
         return joseph_3d.back_project(y, self.angles, spacing, divergence, sizes, self.taps)
