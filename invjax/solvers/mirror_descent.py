@@ -10,7 +10,21 @@ from .base import FixedPointMethod
 from .bregman import BregmanPotential
 
 
-class MirrorDescent(FixedPointMethod):
+class Mirror(FixedPointMethod):
+    """Base of both: ``step_size`` is ``1 / L`` by default, with the ``L`` of the likelihood relative to the potential."""
+
+    likelihood: Any
+    prior: Any
+    potential: BregmanPotential
+    step_size: Array
+
+    def __init__(self, likelihood: Any, prior: Any, potential: BregmanPotential, step_size: Any = None):
+        self.likelihood, self.prior, self.potential = likelihood, prior, potential
+        self.step_size = real(1 / potential.relative_lipschitz(likelihood) if step_size is None else step_size)
+        require(self.step_size, "step_size", positive=True)
+
+
+class MirrorDescent(Mirror):
     """``grad phi(x+) = grad phi(x) - step_size (grad f(x) + grad g(x))`` with a Bregman potential ``phi`` and a
     smooth prior.
 
@@ -20,22 +34,13 @@ class MirrorDescent(FixedPointMethod):
     (1983); Beck and Teboulle (2003); Lu, Freund and Nesterov (2018).
     """
 
-    likelihood: Any
-    prior: Any
-    potential: BregmanPotential
-    step_size: Array
-
-    def __init__(self, likelihood: Any, prior: Any, potential: BregmanPotential, step_size: Any = None):
-        self.likelihood, self.prior, self.potential = likelihood, prior, potential
-        self.step_size = _step_size(step_size, potential, likelihood)
-
     def fixed_point(self, x: PyTree) -> PyTree:
         """The mirror step."""
         gradient = self.likelihood.grad(x) + self.prior.grad(x)
         return self.potential.inverse_grad(self.potential.grad(x) - scale(self.step_size, gradient))
 
 
-class ProximalMirrorDescent(FixedPointMethod):
+class ProximalMirrorDescent(Mirror):
     """``x+ = argmin_u step_size (g(u) + <grad f(x), u>) + D_phi(u, x)``, for priors whose prox is closed form in that
     geometry.
 
@@ -45,22 +50,7 @@ class ProximalMirrorDescent(FixedPointMethod):
     Teboulle (2017); Lu, Freund and Nesterov (2018).
     """
 
-    likelihood: Any
-    prior: Any
-    potential: BregmanPotential
-    step_size: Array
-
-    def __init__(self, likelihood: Any, prior: Any, potential: BregmanPotential, step_size: Any = None):
-        self.likelihood, self.prior, self.potential = likelihood, prior, potential
-        self.step_size = _step_size(step_size, potential, likelihood)
-
     def fixed_point(self, x: PyTree) -> PyTree:
         """The Bregman prox-gradient map."""
         moved = self.potential.grad(x) - scale(self.step_size, self.likelihood.grad(x))
         return self.potential.prox(self.prior, moved, self.step_size)
-
-
-def _step_size(step_size: Any, potential: BregmanPotential, likelihood: Any) -> Array:
-    step_size = real(1 / potential.relative_lipschitz(likelihood) if step_size is None else step_size)
-    require(step_size, "step_size", positive=True)
-    return step_size

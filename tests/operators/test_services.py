@@ -69,6 +69,21 @@ def test_the_pseudo_inverse_keeps_every_mode_that_rounding_does_not_swamp(float3
     np.testing.assert_allclose(D.cond(), 2**0.5 / np.tan(np.pi / 120), rtol=1e-3)
 
 
+@pytest.mark.parametrize(("size", "shape"), [(4, (64, 64, 1)), (3, (63, 60, 1)), (4, (8, 6, 1)), (2, (5, 4, 1))])
+def test_the_pseudo_inverse_leaves_out_exact_zeros_of_a_transfer_function(size, shape, float32):
+    """Some zeros of a box are about 1e-8 in float32, and would amplify what they meet by that much."""
+    y = rng().normal(size=shape)
+    box = np.zeros(shape[:2])
+    box[:size, :size] = size**-2.0
+    gain, coefficients = abs(np.fft.fft2(box)), abs(np.fft.fft2(y[..., 0]))
+    kept = gain > 1e-10
+    assert not kept.all()
+    exact = np.linalg.norm(coefficients[kept] / gain[kept]) / np.sqrt(gain.size)
+    found = jnp.linalg.norm(ops.Blur(ops.uniform_kernel(size), shape).pinv(y.astype(np.float32)))
+    # rounding of the transfer function, a few eps, over its smallest value that is not zero
+    np.testing.assert_allclose(found, exact, rtol=10 * jnp.finfo(jnp.float32).eps / gain[kept].min())
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
 @pytest.mark.parametrize("complex", [False, True])
 def test_derivatives_of_iterative_solves_in_the_matrix(shape, complex):
