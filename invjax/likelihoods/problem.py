@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..eager import one_program
 from ..operators import LinearOperator, Operator
 from ..operators.operator import vjp
 from ..operators.structure import at_precision_of, conform, precision_of
@@ -57,16 +58,19 @@ class Likelihood(eqx.Module):
         if isinstance(operator, LinearOperator) and white and operator.gram_spectrum is not None:
             self.back_projection = operator.H(self.y)
 
+    @one_program
     def __call__(self, x: PyTree) -> Array:
         """Potential: ``-log p(y | x)`` without the terms that do not depend on ``x``."""
         u = self.operator(x)
         return self.noise.potential(u, self._like(u))
 
+    @one_program
     def log_prob(self, x: PyTree) -> Array:
         """Normalised ``log p(y | x)``."""
         u = self.operator(x)
         return self.noise.log_prob(u, self._like(u))
 
+    @one_program
     def grad(self, x: PyTree) -> PyTree:
         """Gradient of the potential."""
         if self.back_projection is not None:
@@ -99,7 +103,10 @@ class Likelihood(eqx.Module):
         ``ValueError``.
         """
         self._require_linear("prox")
-        step_size = real(step_size)
+        return self._prox(x, real(step_size))
+
+    @one_program
+    def _prox(self, x: PyTree, step_size: Array) -> PyTree:
         y = jax.tree.map(lambda a: at_precision_of(x, a), self.y)
         if isinstance(self.noise, Gaussian) and jnp.ndim(self.noise.sigma) == 0:
             weight = at_precision_of(x, step_size) / at_precision_of(x, self.noise.sigma) ** 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -52,14 +53,7 @@ class Blur(LinearOperator):
         self.kernel_shape = kernel.shape[:-1]
         if any(k > n for k, n in zip(self.kernel_shape, shape, strict=False)):
             raise ValueError(f"kernel: expected at most the image size {shape[:-1]}, got {self.kernel_shape}")
-        self.transfer = self._transfer_of(kernel)
-
-    def _transfer_of(self, kernel: Array) -> Array:
-        sizes = self._grid
-        pad = [(0, n - k) for n, k in zip(sizes, self.kernel_shape, strict=True)] + [(0, 0)]
-        centred = jnp.roll(jnp.pad(kernel, pad), [-(k // 2) for k in self.kernel_shape], range(len(sizes)))
-        transform = jnp.fft.fftn if self._complex else jnp.fft.rfftn
-        return transform(centred, axes=range(len(sizes)))
+        self.transfer = transfer_function(kernel, self._grid, self._complex)
 
     @property
     def _complex(self) -> bool:
@@ -118,6 +112,15 @@ class Blur(LinearOperator):
         starts = [(k - 1) // 2 for k in self.kernel_shape]
         sizes = self.out_structure.shape
         return jax.lax.slice(y, (*starts, 0), (*(s + n for s, n in zip(starts, sizes, strict=False)), sizes[-1]))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def transfer_function(kernel: Array, sizes: tuple[int, ...], complex: bool) -> Array:
+    """Fourier transform on a periodic grid of a kernel ``(*k, C)`` whose origin is its entry ``k // 2``."""
+    spatial = kernel.shape[:-1]
+    pad = [(0, n - k) for n, k in zip(sizes, spatial, strict=True)] + [(0, 0)]
+    centred = jnp.roll(jnp.pad(kernel, pad), [-(k // 2) for k in spatial], range(len(sizes)))
+    return (jnp.fft.fftn if complex else jnp.fft.rfftn)(centred, axes=range(len(sizes)))
 
 
 def fast_size(n: int) -> int:

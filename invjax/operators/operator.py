@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from ..eager import one_program
 from .structure import conform
 
 
@@ -27,7 +28,7 @@ class Operator(eqx.Module):
 
     def __call__(self, x: PyTree) -> PyTree:
         """``A(x)``. Raises ``ValueError`` for another shape, an integer array, or a complex array in a real domain."""
-        return self.apply(conform(x, self.in_structure, "x"))
+        return _apply(self, conform(x, self.in_structure, "x"))
 
     def vjp(self, x: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
         """``A(x)`` and ``v -> J^H v`` with the derivative J at a checked ``x``; a subclass may know a faster or smaller form."""
@@ -37,6 +38,11 @@ class Operator(eqx.Module):
         if not isinstance(other, Operator):
             return NotImplemented
         return Chained(self, other)
+
+
+@one_program
+def _apply(A: Operator, x: PyTree) -> PyTree:
+    return A.apply(x)
 
 
 class Chained(Operator):

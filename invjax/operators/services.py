@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..eager import one_program
 from ..types import inner, num_reals, real, require
 from ..types import norm as tree_norm
 from . import krylov
@@ -37,9 +38,13 @@ def norm(A: LinearOperator) -> Array:
     its Ritz pair, so ``1 / norm()**2`` is a safe step size. The derivative is stopped: an operator norm here sets step
     sizes, which the solution does not depend on.
     """
+    return jax.lax.stop_gradient(_norm(A))
+
+
+@one_program
+def _norm(A: LinearOperator) -> Array:
     known = A.gram_spectrum if A.gram_spectrum is not None else A.cogram_spectrum
-    value = jnp.sqrt(jnp.max(known.values)) if known is not None else _lanczos_norm(A)
-    return jax.lax.stop_gradient(value)
+    return jnp.sqrt(jnp.max(known.values)) if known is not None else _lanczos_norm(A)
 
 
 def cond(A: LinearOperator) -> Array:
@@ -153,8 +158,12 @@ def least_squares_prox(A: LinearOperator, x: PyTree, y: PyTree, step_size: Any) 
     """
     x, y, step_size = conform(x, A.in_structure, "x"), conform(y, A.out_structure, "y"), real(step_size)
     require(step_size, "step_size", nonnegative=True, shape=())
-    rhs = add(x, A.adjoint(y), step_size)
-    return A.shifted_solve(rhs, step_size)
+    return _prox(A, x, y, step_size)
+
+
+@one_program
+def _prox(A: LinearOperator, x: PyTree, y: PyTree, step_size: Array) -> PyTree:
+    return A.shifted_solve(add(x, A.adjoint(y), step_size), step_size)
 
 
 def shifted_solve(A: LinearOperator, rhs: PyTree, step_size: Any) -> PyTree:
@@ -179,7 +188,11 @@ def pinv(A: LinearOperator, y: PyTree) -> PyTree:
     Closed form when a spectrum is known, else conjugate gradients on the normal equations from zero (which converge to
     the minimum-norm solution). Differentiable in ``y`` and in the arrays of ``A`` (where the rank does not change).
     """
-    y = conform(y, A.out_structure, "y")
+    return _pinv(A, conform(y, A.out_structure, "y"))
+
+
+@one_program
+def _pinv(A: LinearOperator, y: PyTree) -> PyTree:
     if (gram := A.gram_spectrum) is not None:
         return gram.map(lambda v: _reciprocal(v, y)).apply(A.adjoint(y))
     if (cogram := A.cogram_spectrum) is not None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..eager import one_program
 from ..operators import LinearOperator, Spectrum
 from ..operators.spectrum import Pixel
 from ..operators.structure import conform, structure
@@ -39,7 +40,7 @@ class Transform(eqx.Module):
         """``T_g x``. Raises ``ValueError`` for an image that does not fit, or of integers."""
         g, x = as_arrays(g), jnp.asarray(x)
         self.check(g, x)
-        return self.apply(g, conform(x, structure(x.shape, jnp.iscomplexobj(x)), "x"))
+        return _apply(self, g, conform(x, structure(x.shape, jnp.iscomplexobj(x)), "x"))
 
     def inverse(self, g: PyTree) -> PyTree:
         """The ``g'`` with ``T_g' T_g = I``, up to interpolation where that cannot be exact. Raises ``ValueError`` without one."""
@@ -74,6 +75,11 @@ class Transform(eqx.Module):
     def __matmul__(self, other: Transform) -> Transform:
         """The products ``T_g T_h`` with parameters ``(g, h)``."""
         return Product(self, other) if isinstance(other, Transform) else NotImplemented
+
+
+@one_program
+def _apply(transform: Transform, g: PyTree, x: Array) -> Array:
+    return transform.apply(g, x)
 
 
 def as_arrays(g: PyTree) -> PyTree:
