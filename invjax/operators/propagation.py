@@ -6,6 +6,7 @@ plane wave is left out everywhere: float32 could not hold it when the distance i
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -111,9 +112,20 @@ def angular_spectrum(
     the image against wrap-around, and build inside a function to differentiate in the lengths.
     Raises ``ValueError`` for lengths that are not positive or of another shape.
     """
-    wavelength, pixel_size, (sy, sx) = _direction_sines(shape, wavelength, pixel_size)
+    wavelength, pixel_size = _lengths(shape, wavelength, pixel_size)
     distance = real(distance)
     require(distance, "distance", shape=())
+    phase, attenuation, evanescent = _exact_transfer(tuple(shape), wavelength, distance, pixel_size, band_limit)
+    unitary = not band_limit and not isinstance(evanescent, jax.core.Tracer) and not bool(evanescent)
+    return FourierFilter(phase, shape, None if unitary else attenuation)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _exact_transfer(
+    shape: tuple[int, ...], wavelength: Array, distance: Array, pixel_size: Array, band_limit: bool
+) -> tuple[Array, Array, Array]:
+    """Phase and attenuation of ``angular_spectrum``, and whether a frequency is evanescent."""
+    sy, sx = _direction_sines(shape, wavelength, pixel_size)
     square = sy**2 + sx**2
     inside = square < 1
     cosine = jnp.sqrt(jnp.where(inside, 1 - square, 1))
@@ -123,12 +135,10 @@ def angular_spectrum(
         room = jnp.sqrt(jnp.maximum(1 - square, 0))
         reach_y, reach_x = (2 * jnp.abs(distance) / (n * d) for n, d in zip(shape, pixel_size, strict=False))
         kept = (reach_y * jnp.abs(sy) <= room) & (reach_x * jnp.abs(sx) <= room)
-        return FourierFilter(phase, shape, kept.astype(phase.dtype))
+        return phase, kept.astype(phase.dtype), jnp.any(square > 1)
     evanescent = square > 1
-    if not isinstance(square, jax.core.Tracer) and not bool(jnp.any(evanescent)):
-        return FourierFilter(phase, shape)
     decay = jnp.where(evanescent, jnp.sqrt(jnp.where(evanescent, square - 1, 1)), 0)
-    return FourierFilter(phase, shape, jnp.exp(-jnp.abs(path) * decay))
+    return phase, jnp.exp(-jnp.abs(path) * decay), jnp.any(evanescent)
 
 
 def fresnel(shape: tuple[int, int, int], wavelength: Any, distance: Any, pixel_size: Any) -> FourierFilter:
@@ -137,10 +147,16 @@ def fresnel(shape: tuple[int, int, int], wavelength: Any, distance: Any, pixel_s
     Sampled well for ``|z| <= N pixel_size^2 / wavelength``; beyond that, ``fresnel_transform``. Arguments and errors are those
     of ``angular_spectrum``. Source: Goodman, Introduction to Fourier Optics, chapter 4.
     """
-    wavelength, _, (sy, sx) = _direction_sines(shape, wavelength, pixel_size)
+    wavelength, pixel_size = _lengths(shape, wavelength, pixel_size)
     distance = real(distance)
     require(distance, "distance", shape=())
-    return FourierFilter(-jnp.pi * distance / wavelength * (sy**2 + sx**2), shape)
+    return FourierFilter(_paraxial_phase(tuple(shape), wavelength, distance, pixel_size), shape)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _paraxial_phase(shape: tuple[int, ...], wavelength: Array, distance: Array, pixel_size: Array) -> Array:
+    sy, sx = _direction_sines(shape, wavelength, pixel_size)
+    return -jnp.pi * distance / wavelength * (sy**2 + sx**2)
 
 
 def fresnel_transform(shape: tuple[int, int, int], wavelength: Any, distance: Any, pixel_size: Any) -> LinearOperator:
@@ -154,13 +170,19 @@ def fresnel_transform(shape: tuple[int, int, int], wavelength: Any, distance: An
     """
     distance = real(distance)
     require(distance, "distance", positive=True, shape=())
-    wavelength, pixel_size, _ = _direction_sines(shape, wavelength, pixel_size)
+    wavelength, pixel_size = _lengths(shape, wavelength, pixel_size)
+    before, after = _chirps(tuple(shape), wavelength, distance, pixel_size)
+    return PhaseScreen(after, shape) @ FourierTransform(shape, centred=True) @ PhaseScreen(before, shape)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _chirps(shape: tuple[int, ...], wavelength: Array, distance: Array, pixel_size: Array) -> tuple[Array, Array]:
+    """Quadratic phases before and after the transform of ``fresnel_transform``."""
     rows, columns = ((jnp.arange(n) - n // 2).astype(wavelength.dtype) for n in shape[:2])
     y, x = (rows * pixel_size[0])[:, None, None], (columns * pixel_size[1])[None, :, None]
     fy, fx = y / (shape[0] * pixel_size[0] ** 2), x / (shape[1] * pixel_size[1] ** 2)
     before = jnp.pi * (y**2 + x**2) / (wavelength * distance)
-    after = jnp.pi * (fy**2 + fx**2) * (wavelength * distance) - jnp.pi / 2
-    return PhaseScreen(after, shape) @ FourierTransform(shape, centred=True) @ PhaseScreen(before, shape)
+    return before, jnp.pi * (fy**2 + fx**2) * (wavelength * distance) - jnp.pi / 2
 
 
 def object_pixel_size(wavelength: Any, distance: Any, detector_pixel_size: Any, num_pixels: Any) -> Any:
@@ -180,10 +202,8 @@ def _broadcastable(array: Any, shape: tuple[int, ...], name: str) -> Array:
     return array
 
 
-def _direction_sines(
-    shape: tuple[int, ...], wavelength: Any, pixel_size: Any
-) -> tuple[Array, Any, tuple[Array, Array]]:
-    """Wavelength and pixel sizes as arrays, and ``wavelength f`` along both axes, of shapes (H, 1, c) and (1, W, c)."""
+def _lengths(shape: tuple[int, ...], wavelength: Any, pixel_size: Any) -> tuple[Array, Array]:
+    """Wavelengths ``(c,)`` and two pixel sizes as arrays."""
     if len(shape) != 3:
         raise ValueError(f"shape: expected (H, W, C), got {shape}")
     wavelength, pixel_size = jnp.asarray(real(wavelength)), jnp.asarray(real(pixel_size))
@@ -193,8 +213,11 @@ def _direction_sines(
         raise ValueError(f"wavelength: expected a scalar or {shape[2]} values, got shape {wavelength.shape}")
     if pixel_size.shape not in ((), (2,)):
         raise ValueError(f"pixel_size: expected a scalar or two values, got shape {pixel_size.shape}")
-    sizes = tuple(jnp.broadcast_to(pixel_size, (2,)))
-    wavelength = jnp.atleast_1d(wavelength)
-    sy = wavelength * (jnp.fft.fftfreq(shape[0]) / sizes[0])[:, None, None]
-    sx = wavelength * (jnp.fft.fftfreq(shape[1]) / sizes[1])[None, :, None]
-    return wavelength, sizes, (sy, sx)
+    return jnp.atleast_1d(wavelength), jnp.broadcast_to(pixel_size, (2,))
+
+
+def _direction_sines(shape: tuple[int, ...], wavelength: Array, pixel_size: Array) -> tuple[Array, Array]:
+    """``wavelength f`` along both axes, of shapes (H, 1, c) and (1, W, c)."""
+    sy = wavelength * (jnp.fft.fftfreq(shape[0]) / pixel_size[0])[:, None, None]
+    sx = wavelength * (jnp.fft.fftfreq(shape[1]) / pixel_size[1])[None, :, None]
+    return sy, sx
