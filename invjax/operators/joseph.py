@@ -9,8 +9,8 @@ The projection gathers in every row the two pixels beside each ray. The transpos
 pass it. Nothing is scattered, which is slow on CPU.
 
 Lengths are in pixels. The ray of detector coordinate ``l`` at an angle crosses ``l u`` in the direction ``e + l divergence u``,
-with ``u = (cos, sin)`` along the detector and ``e = (-sin, cos)``; ``divergence`` is 1 / (distance of source and origin), 0 for
-parallel rays. The coordinates are equally spaced and centred: those of a detector through the origin.
+with ``u = (cos, sin)`` along the detector and ``e = (-sin, cos)``; ``divergence`` is 1 / (distance of source and origin). For
+parallel rays ``joseph_parallel`` is faster. Coordinates are equally spaced and centred: those of a detector through the origin.
 """
 
 from __future__ import annotations
@@ -86,6 +86,20 @@ def cell(position: Array, n: int) -> tuple[Array, Array]:
     return below.astype(jnp.int32) + (n // 2 + 1), inside - below
 
 
+def places(vertical: Array, sizes: Sequence[int], dtype: Any) -> tuple[Array, Array, Array]:
+    """Per ray: number of the line in the middle, position of the middle for ``cell``, and where its part of ``lines`` begins."""
+    (height, width), n = sizes, max(sizes)
+    middle = jnp.where(vertical, (height - 1) / 2, (width - 1) / 2).astype(dtype)
+    shift = jnp.where(vertical, from_middle(width), from_middle(height)).astype(dtype)
+    return middle, shift, jnp.where(vertical, 0, n + 3).astype(jnp.int32)
+
+
+def between(pixels: Array, index: Array, fraction: Array) -> Array:
+    """Linear interpolation between an entry of the first axis and the next."""
+    low, high = take(pixels, index), take(pixels, index + 1)
+    return low + fraction[..., None] * (high - low)
+
+
 def from_middle(size: int) -> float:
     """Position of the middle of an axis relative to its entry ``size // 2``."""
     return (size - 1) / 2 - size // 2
@@ -99,20 +113,17 @@ def take(table: Array, index: Array) -> Array:
 @functools.partial(jax.jit, static_argnames="num")
 def project(x: Array, angles: Array, spacing: Array, divergence: Array, num: int) -> Array:
     """Integrals ``(angles, num, C)`` of a real image ``(H, W, C)``. Memory: the image, the result, and numbers per ray."""
-    height, width, channels = x.shape
-    n = max(height, width)
+    *sizes, channels = x.shape
+    n = max(sizes)
     coordinate = detector(num, spacing)[None]
     vertical, main, slope = steps(coordinate, jnp.cos(angles)[:, None], jnp.sin(angles)[:, None], divergence)
-    middle = jnp.where(vertical, (height - 1) / 2, (width - 1) / 2).astype(x.dtype)
-    shift = jnp.where(vertical, from_middle(width), from_middle(height)).astype(x.dtype)
-    table = jnp.where(vertical, 0, n + 3).astype(jnp.int32)
+    middle, shift, table = places(vertical, sizes, x.dtype)
 
     @jax.checkpoint
     def step(total: Array, line: tuple[Array, Array]) -> tuple[Array, None]:
         i, pixels = line
         index, fraction = cell(position(coordinate, main, slope, middle - i) + shift, n)
-        low, high = take(pixels, index + table), take(pixels, index + table + 1)
-        return total + (low + fraction[..., None] * (high - low)), None
+        return total + between(pixels, index + table, fraction), None
 
     zero = jnp.zeros((angles.size, num, channels), x.dtype)
     total, _ = jax.lax.scan(step, zero, (jnp.arange(n, dtype=x.dtype), lines(x, n)))

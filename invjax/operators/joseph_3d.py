@@ -1,9 +1,8 @@
-"""Line integrals through a voxel grid along the rays of a cone or parallel beam, and their exact transpose, both as gathers.
+"""Line integrals through a voxel grid along the rays of a cone beam, and their exact transpose, both as gathers.
 
 As ``joseph``, with a second linear interpolation along the axis of rotation: a ray steps from one vertical plane of voxels to
 the next, and there the matrix is the product of the weights across and along the axis. The ray of the detector coordinates
-``(h, l)`` crosses ``l u + h z`` in the direction ``e + divergence (l u + h z)``. Parallel rays stay at one height, so that the
-weights along the axis are a small matrix, and the rest is ``joseph`` with heights as channels.
+``(h, l)`` crosses ``l u + h z`` in the direction ``e + divergence (l u + h z)``.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from . import joseph
 from .joseph import (
     cell,
     detector,
@@ -24,6 +22,7 @@ from .joseph import (
     grid,
     lines,
     margin,
+    places,
     position,
     shadow,
     steps,
@@ -39,9 +38,7 @@ def project(x: Array, angles: Array, spacing: Array, divergence: Array, counts: 
     height, coordinate = (detector(num, spacing[i]) for i, num in enumerate(counts))
     cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
     vertical, main, slope = steps(coordinate[None], cos, sin, divergence)
-    middle = jnp.where(vertical, (sizes[0] - 1) / 2, (sizes[1] - 1) / 2).astype(x.dtype)
-    shift = jnp.where(vertical, from_middle(sizes[1]), from_middle(sizes[0])).astype(x.dtype)
-    table = jnp.where(vertical, 0, n + 3).astype(jnp.int32)
+    middle, shift, table = places(vertical, sizes, x.dtype)
 
     @jax.checkpoint
     def step(total: Array, plane: tuple[Array, Array]) -> tuple[Array, None]:
@@ -67,28 +64,6 @@ def widened(
     """How much farther from the source than at the origin a ray is in its step, as a ratio."""
     depth = jnp.where(vertical, advance - coordinate * sin, -advance - coordinate * cos) / main
     return 1 + depth * divergence
-
-
-def project_parallel(x: Array, angles: Array, spacing: Array, counts: Sequence[int]) -> Array:
-    """``project`` without divergence: rays stay at one height, so heights are channels of ``joseph``."""
-    stack = jnp.einsum("vd,dhwc->hwvc", weights_along(x.shape[0], spacing[0], counts[0]), x)
-    zero = jnp.zeros((), x.dtype)
-    y = joseph.project(stack.reshape(*x.shape[1:3], -1), angles, spacing[1], zero, counts[1])
-    return jnp.moveaxis(y.reshape(angles.size, counts[1], counts[0], -1), 2, 1)
-
-
-def back_project_parallel(y: Array, angles: Array, spacing: Array, sizes: Sequence[int], taps: int) -> Array:
-    """Transpose of ``project_parallel``."""
-    stack = jnp.moveaxis(y, 1, 2).reshape(y.shape[0], y.shape[2], -1)
-    x = joseph.back_project(stack, angles, spacing[1], jnp.zeros((), y.dtype), sizes[1:], taps)
-    x = x.reshape(*sizes[1:], y.shape[1], -1)
-    return jnp.einsum("vd,hwvc->dhwc", weights_along(sizes[0], spacing[0], y.shape[1]), x)
-
-
-def weights_along(depth: int, spacing: Array, num: int) -> Array:
-    """Linear interpolation ``(num, depth)`` along the axis from voxels to detector rows."""
-    distance = detector(num, spacing)[:, None] - detector(depth, jnp.ones_like(spacing))[None]
-    return jnp.maximum(0, 1 - jnp.abs(distance))
 
 
 def lengths(height: Array, coordinate: Array, main: Array, divergence: Array) -> Array:

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ..types import real, require
-from . import joseph, joseph_3d
+from . import joseph, joseph_3d, joseph_parallel
 from .base import LinearOperator
 from .structure import at_precision_of, is_complex, structure
 from .transposable import with_transpose
@@ -89,10 +89,12 @@ class XRayTransform(LinearOperator):
         k, counts = self.oversample, self.out_structure.shape[1:-1]
         spacing, divergence = self.virtual_detector()
         spacing, fine = spacing / k, tuple(k * n for n in counts)
-        if len(counts) == 1:
-            y = joseph.project(x, self.angles, spacing[0], divergence, fine[0])
+        if self.source_distance is None and len(counts) == 1:
+            y = joseph_parallel.project(x, self.angles, spacing[0], fine[0])
         elif self.source_distance is None:
-            y = joseph_3d.project_parallel(x, self.angles, spacing, fine)
+            y = joseph_parallel.project_volume(x, self.angles, spacing, fine)
+        elif len(counts) == 1:
+            y = joseph.project(x, self.angles, spacing[0], divergence, fine[0])
         else:
             y = joseph_3d.project(x, self.angles, spacing, divergence, fine)
         for axis in range(1, y.ndim - 1) if k > 1 else ():
@@ -105,10 +107,12 @@ class XRayTransform(LinearOperator):
         spacing = spacing / k
         for axis in range(1, y.ndim - 1) if k > 1 else ():
             y = jnp.repeat(y, k, axis) / k
+        if self.source_distance is None and len(sizes) == 2:
+            return joseph_parallel.back_project(y, self.angles, spacing[0], sizes, self.taps[0])
+        if self.source_distance is None:
+            return joseph_parallel.back_project_volume(y, self.angles, spacing, sizes, self.taps[1])
         if len(sizes) == 2:
             return joseph.back_project(y, self.angles, spacing[0], divergence, sizes, self.taps[0])
-        if self.source_distance is None:
-            return joseph_3d.back_project_parallel(y, self.angles, spacing, sizes, self.taps[1])
         return joseph_3d.back_project(y, self.angles, spacing, divergence, sizes, self.taps)
 
 
