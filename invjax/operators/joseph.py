@@ -76,14 +76,16 @@ def margin(size: int, n: int) -> tuple[int, int]:
     return before, n + 3 - size - before
 
 
-def cell(position: Array, n: int) -> tuple[Array, Array]:
+def cell(position: Array, n: int, rest: Array | float = 0.0) -> tuple[Array, Array]:
     """Index of the entry at or below a position relative to entry ``size // 2``, in a bordered axis, and the fraction above it.
 
-    Positions are relative because float32 resolves small numbers best.
+    Positions are relative because float32 resolves small numbers best; ``rest`` is a small part of the position, added last.
     """
-    inside = jnp.clip(position, -(n // 2) - 1, n - n // 2)
+    whole = position + rest
+    inside = jnp.clip(whole, -(n // 2) - 1, n - n // 2)
     below = jnp.floor(inside)
-    return below.astype(jnp.int32) + (n // 2 + 1), inside - below
+    fraction = jnp.where(inside == whole, (position - below) + rest, 0)
+    return below.astype(jnp.int32) + (n // 2 + 1), fraction
 
 
 def places(vertical: Array, sizes: Sequence[int], dtype: Any) -> tuple[Array, Array, Array]:

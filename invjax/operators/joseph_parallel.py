@@ -1,9 +1,9 @@
 """``joseph`` for parallel rays, whose direction is one per angle: the transpose then needs no direction per pixel and ray.
 
-A ray is at ``coordinate * rate + slope * advance`` with the reciprocal ``rate`` of ``main`` in ``joseph.steps``. Projection and
-transpose take both products from tables that are computed before their loops, which only add: their weights are then equal to
-the last bit. Beside the sum, a compiler rounds a product before it or not, as it likes, and the weights of the two would differ
-by 1e-5 in float32.
+The ray ``k``, counted from the middle of the detector, is at ``k step + slope advance`` in the words of ``joseph.steps``. A
+compiler rounds a product before a sum or not, as it likes, here so and there otherwise, and the weights of projection and
+transpose would differ by 1e-5 in float32. So ``slope advance`` comes from tables, and ``step = coarse + fine``, where ``coarse``
+has half the bits: ``k coarse`` is exact, and ``k fine`` is small and added last.
 
 In a volume rays stay at one height: weights along the axis of rotation are a small matrix, and heights are channels.
 """
@@ -20,12 +20,14 @@ from jaxtyping import Array
 from .joseph import between, cell, detector, first_tap, grid, lines, places, take
 
 
-def directions(angles: Array) -> tuple[Array, Array, Array]:
-    """For every angle ``vertical``, ``rate`` and ``slope``: see ``joseph.steps``."""
+def directions(angles: Array, spacing: Array) -> tuple[Array, ...]:
+    """For every angle ``vertical``, ``coarse``, ``fine``, ``slope``, and the length of a step."""
     dx, dy = -jnp.sin(angles), jnp.cos(angles)
     vertical = jnp.abs(dy) >= jnp.abs(dx)
     main, other = jnp.where(vertical, dy, dx), jnp.where(vertical, dx, dy)
-    return vertical, 1 / main, other / main
+    step, kind = spacing / main, jnp.finfo(main.dtype)
+    coarse = jax.lax.reduce_precision(jax.lax.stop_gradient(step), kind.nexp, kind.nmant // 2)
+    return vertical, coarse, step - coarse, other / main, 1 / jnp.abs(main)
 
 
 @functools.partial(jax.jit, static_argnames="num")
@@ -33,45 +35,44 @@ def project(x: Array, angles: Array, spacing: Array, num: int) -> Array:
     """Integrals ``(angles, num, C)`` of a real image ``(H, W, C)``. Memory: the image, the result, and numbers per ray."""
     *sizes, channels = x.shape
     n = max(sizes)
-    vertical, rate, slope = (a[:, None] for a in directions(angles))
+    vertical, coarse, fine, slope, length = (a[:, None] for a in directions(angles, spacing))
     middle, shift, table = places(vertical, sizes, x.dtype)
-    start = detector(num, spacing)[None] * rate
+    k = detector(num, jnp.ones_like(spacing))[None]
     moved = slope[None] * (middle[None] - jnp.arange(n, dtype=x.dtype)[:, None, None])
 
     @jax.checkpoint
     def step(total: Array, line: tuple[Array, Array]) -> tuple[Array, None]:
         moved, pixels = line
-        index, fraction = cell(start + moved + shift, n)
+        index, fraction = cell(k * coarse + moved + shift, n, k * fine)
         return total + between(pixels, index + table, fraction), None
 
     zero = jnp.zeros((angles.size, num, channels), x.dtype)
     total, _ = jax.lax.scan(step, zero, (moved, lines(x, n)))
-    return total * jnp.abs(rate)[..., None]
+    return total * length[..., None]
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "taps"))
 def back_project(y: Array, angles: Array, spacing: Array, sizes: Sequence[int], taps: int) -> Array:
     """Transpose of ``project``: an image ``(H, W, C)`` of ``(angles, num, C)``; no pixel is met by more than ``taps`` rays."""
     num, centre = y.shape[1], (y.shape[1] - 1) / 2
-    vertical, rate, slope = directions(angles)
-    y = jnp.pad(y * jnp.abs(rate)[:, None, None], ((0, 0), (taps, taps), (0, 0)))
-    starts = jnp.pad(detector(num, spacing)[None] * rate[:, None], ((0, 0), (taps, taps)))
+    vertical, coarse, fine, slope, length = directions(angles, spacing)
+    y = jnp.pad(y * length[:, None, None], ((0, 0), (taps, taps), (0, 0)))
     px, py = grid(sizes, y.dtype)
     moved = slope[:, None, None] * py[None], slope[:, None, None] * -px[None]
 
     @jax.checkpoint
     def step(total: Array, view: tuple[Array, ...]) -> tuple[Array, None]:
-        cos, sin, vertical, moved_up, moved_left, start, line = view
-        first = first_tap((px * cos + py * sin) / spacing + centre, taps, num)
+        cos, sin, vertical, coarse, fine, moved_up, moved_left, line = view
+        first = first_tap(px * cos + py * sin + centre, taps, num)
         moved, across = jnp.where(vertical, moved_up, moved_left), jnp.where(vertical, px, -py)
         for tap in range(taps):
             index = first + tap
-            ray = index.astype(jnp.int32) + taps
-            weight = jnp.maximum(0, 1 - jnp.abs(take(start, ray) + moved - across))
-            total = total + weight[..., None] * take(line, ray)
+            k = index - centre
+            weight = jnp.maximum(0, 1 - jnp.abs((k * coarse + moved - across) + k * fine))
+            total = total + weight[..., None] * take(line, index.astype(jnp.int32) + taps)
         return total, None
 
-    views = (jnp.cos(angles), jnp.sin(angles), vertical, *moved, starts, y)
+    views = (jnp.cos(angles) / spacing, jnp.sin(angles) / spacing, vertical, coarse, fine, *moved, y)
     total, _ = jax.lax.scan(step, jnp.zeros((*sizes, y.shape[-1]), y.dtype), views)
     return total
 
