@@ -21,8 +21,8 @@ def one_program(fn: Callable[..., Returned]) -> Callable[..., Returned]:
     compiled = eqx.filter_jit(fn)
 
     @functools.wraps(fn)
-    def call(*args: Any) -> Returned:
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
-        return fn(*args) if traced else compiled(*args)
+    def call(*args: Any, **kwargs: Any) -> Returned:
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+        return (fn if traced else compiled)(*args, **kwargs)
 
     return call

@@ -12,7 +12,7 @@ from ..eager import one_program
 from ..operators import LinearOperator, Operator
 from ..operators.operator import vjp
 from ..operators.structure import at_precision_of, conform, precision_of
-from ..types import real
+from ..types import real, require
 from .base import NoiseModel
 from .gaussian import Gaussian
 
@@ -103,7 +103,9 @@ class Likelihood(eqx.Module):
         ``ValueError``.
         """
         self._require_linear("prox")
-        return self._prox(x, real(step_size))
+        step_size = real(step_size)
+        require(step_size, "step_size", nonnegative=True, shape=())
+        return self._prox(x, step_size)
 
     @one_program
     def _prox(self, x: PyTree, step_size: Array) -> PyTree:
