@@ -85,7 +85,7 @@ def _interpolate_back(y: Array, A: XRayTransform, spacing: Array, divergence: Ar
             places = [pz / distance[None] / spacing[0], places[0][None]]
         corners = [(jnp.zeros((), jnp.int32), 1 / distance**2)]
         for place, num in zip(places, counts, strict=True):
-            index, fraction = joseph.cell(place + joseph.from_middle(num), num)
+            index, fraction = joseph.cell(place, joseph.from_middle(num), num)
             corners = [
                 (before * (num + 3) + index + j, weight * part)
                 for before, weight in corners

@@ -76,16 +76,20 @@ def margin(size: int, n: int) -> tuple[int, int]:
     return before, n + 3 - size - before
 
 
-def cell(position: Array, n: int, rest: Array | float = 0.0) -> tuple[Array, Array]:
-    """Index of the entry at or below a position relative to entry ``size // 2``, in a bordered axis, and the fraction above it.
+def cell(position: Array, shift: Array | float, n: int, rest: Array | float = 0.0) -> tuple[Array, Array]:
+    """Index of the entry at or below a position in a bordered axis, and the fraction above it, in [0, 1].
 
-    Positions are relative because float32 resolves small numbers best; ``rest`` is a small part of the position, added last.
+    ``position + shift + rest`` is relative to entry ``size // 2``, because float32 resolves small numbers best; ``rest`` is
+    small. The fraction subtracts the entry's own position, as the transpose does, before it adds the rest: what is summed
+    first has the largest rounding errors, and these are then the same.
     """
-    whole = position + rest
-    inside = jnp.clip(whole, -(n // 2) - 1, n - n // 2)
-    below = jnp.floor(inside)
-    fraction = jnp.where(inside == whole, (position - below) + rest, 0)
-    return below.astype(jnp.int32) + (n // 2 + 1), fraction
+    first, last = -(n // 2) - 1, n - n // 2
+    whole = position + shift + rest
+    below = jnp.floor(jnp.clip(whole, first, last))
+    fraction = jnp.where((whole > first) & (whole < last), (position - (below - shift)) + rest, 0)
+    early = fraction < 0  # the sum was rounded up to the next entry
+    index = below.astype(jnp.int32) + (n // 2 + 1)
+    return jnp.where(early, index - 1, index), jnp.where(early, fraction + 1, fraction)
 
 
 def places(vertical: Array, sizes: Sequence[int], dtype: Any) -> tuple[Array, Array, Array]:
@@ -124,7 +128,7 @@ def project(x: Array, angles: Array, spacing: Array, divergence: Array, num: int
     @jax.checkpoint
     def step(total: Array, line: tuple[Array, Array]) -> tuple[Array, None]:
         i, pixels = line
-        index, fraction = cell(position(coordinate, main, slope, middle - i) + shift, n)
+        index, fraction = cell(position(coordinate, main, slope, middle - i), shift, n)
         return total + between(pixels, index + table, fraction), None
 
     zero = jnp.zeros((angles.size, num, channels), x.dtype)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .joseph import (
+    between,
     cell,
     detector,
     first_tap,
@@ -43,13 +44,11 @@ def project(x: Array, angles: Array, spacing: Array, divergence: Array, counts: 
     @jax.checkpoint
     def step(total: Array, plane: tuple[Array, Array]) -> tuple[Array, None]:
         i, voxels = plane
-        index, fraction = cell(position(coordinate[None], main, slope, middle - i) + shift, n)
+        index, fraction = cell(position(coordinate[None], main, slope, middle - i), shift, n)
         widening = widened(coordinate[None], cos, sin, vertical, main, middle - i, divergence)
-        level, above = cell(height[None, :, None] * widening[:, None] + from_middle(depth), depth)
+        level, above = cell(height[None, :, None] * widening[:, None], from_middle(depth), depth)
         first = level * (2 * (n + 3)) + (index + table)[:, None]
-        (a, b), (c, d) = ((take(voxels, first + j), take(voxels, first + (j + 1))) for j in (0, 2 * (n + 3)))
-        fraction = fraction[:, None, :, None]
-        low, high = a + fraction * (b - a), c + fraction * (d - c)
+        low, high = (between(voxels, first + j, fraction[:, None]) for j in (0, 2 * (n + 3)))
         return total + (low + above[..., None] * (high - low)), None
 
     planes = lines(jnp.pad(x, (margin(depth, depth), (0, 0), (0, 0), (0, 0))), n).reshape(n, -1, channels)

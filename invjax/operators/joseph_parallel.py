@@ -17,17 +17,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .joseph import between, cell, detector, first_tap, grid, lines, places, take
+from .joseph import between, cell, detector, first_tap, grid, lines, places, steps, take
 
 
 def directions(angles: Array, spacing: Array) -> tuple[Array, ...]:
     """For every angle ``vertical``, ``coarse``, ``fine``, ``slope``, and the length of a step."""
-    dx, dy = -jnp.sin(angles), jnp.cos(angles)
-    vertical = jnp.abs(dy) >= jnp.abs(dx)
-    main, other = jnp.where(vertical, dy, dx), jnp.where(vertical, dx, dy)
+    zero = jnp.zeros_like(angles)
+    vertical, main, slope = steps(zero, jnp.cos(angles), jnp.sin(angles), zero)
     step, kind = spacing / main, jnp.finfo(main.dtype)
     coarse = jax.lax.reduce_precision(jax.lax.stop_gradient(step), kind.nexp, kind.nmant // 2)
-    return vertical, coarse, step - coarse, other / main, 1 / jnp.abs(main)
+    return vertical, coarse, step - coarse, slope, 1 / jnp.abs(main)
 
 
 @functools.partial(jax.jit, static_argnames="num")
@@ -43,7 +42,7 @@ def project(x: Array, angles: Array, spacing: Array, num: int) -> Array:
     @jax.checkpoint
     def step(total: Array, line: tuple[Array, Array]) -> tuple[Array, None]:
         moved, pixels = line
-        index, fraction = cell(k * coarse + moved + shift, n, k * fine)
+        index, fraction = cell(k * coarse + moved, shift, n, k * fine)
         return total + between(pixels, index + table, fraction), None
 
     zero = jnp.zeros((angles.size, num, channels), x.dtype)

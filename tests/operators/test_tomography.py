@@ -8,6 +8,7 @@ import pytest
 
 from invjax import data
 from invjax import operators as ops
+from invjax.operators.joseph import cell
 
 from ..registry import call
 
@@ -286,6 +287,38 @@ def test_memory_is_that_of_input_and_output():
     for fn, images in programs.values():
         growth = temporary(fn, 240) - temporary(fn, 60)
         assert growth <= images * 180 * 128 * 4
+
+
+def test_a_position_that_rounds_up_to_an_entry_is_still_below_it(float32):
+    """Index and fraction give the exact sum in float64 to the rounding of a fraction, and no fraction is negative."""
+    position = jnp.array([3.0, -2.0, 0.25, 3.0], jnp.float32)
+    rest = jnp.array([-1e-8, -1e-9, 0.5, 1e-8], jnp.float32)
+    index, fraction = cell(position, -0.5, 9, rest)
+    np.testing.assert_array_equal(index, np.floor(np.float64(position) - 0.5 + np.float64(rest)) + 5)
+    found, exact = np.float64(index) - 5 + np.float64(fraction), np.float64(position) - 0.5 + np.float64(rest)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=np.finfo(np.float32).eps)
+    index, fraction = cell(position, 0.0, 9, rest)  # where the sums round to whole numbers
+    np.testing.assert_array_equal(index, [7, 2, 5, 8])
+    np.testing.assert_allclose(fraction, [1, 1, 0.75, 0], rtol=0, atol=np.finfo(np.float32).eps)
+    assert fraction.min() >= 0
+
+
+def test_weights_of_parallel_rays_are_those_of_their_transpose(float32):
+    """As a user compiles them, to the rounding of ``1 - (1 - w)`` at step lengths up to the root of 2; none is negative."""
+    A = ops.parallel_beam(jnp.array([0.3, 0.79, 1.2, 2.5]), (128, 128, 1), 180)
+    pixels = np.random.default_rng(0).choice(128**2, 200, replace=False)
+    units = (np.arange(128**2) == pixels[:, None]).astype(np.float32)
+    rays = np.eye(4 * 180, dtype=np.float32)
+
+    def optimised(fn, batch):
+        program = jax.jit(lambda batch: jax.lax.map(fn, batch)).lower(batch)
+        return np.asarray(program.compile(compiler_options={"xla_backend_optimization_level": 3})(batch))
+
+    forward = optimised(A.apply, units.reshape(-1, 128, 128, 1)).reshape(200, -1)
+    back = optimised(A.adjoint, rays.reshape(-1, 4, 180, 1)).reshape(-1, 128**2)[:, pixels].T
+    np.testing.assert_allclose(forward, back, rtol=0, atol=2**0.5 * 2 * np.finfo(np.float32).eps)
+    assert np.count_nonzero(forward) > 1000
+    assert forward.min() >= 0
 
 
 @pytest.mark.parametrize("beam", ["parallel", "fan"])
