@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -189,3 +190,13 @@ def select(condition: Array, if_true: PyTree, if_false: PyTree) -> PyTree:
 def grad(potential_fn: Callable[[Any], Array], x: PyTree) -> PyTree:
     """Gradient of a real function: the direction of steepest ascent, also for complex ``x`` (JAX returns its conjugate)."""
     return jax.tree.map(jnp.conj, jax.grad(potential_fn)(x))
+
+
+def standard_normal(key: PRNGKeyArray, x: Array) -> Array:
+    """N(0, I) noise in the shape and dtype of ``x``. Real and imaginary parts of complex noise are N(0, 1) each.
+
+    So ``x + h score + sqrt(2 h) noise`` samples ``exp(-U)`` as a density of the real and imaginary parts, as
+    ``likelihoods.Gaussian`` defines it.
+    """
+    noise = jax.random.normal(key, x.shape, x.dtype)
+    return math.sqrt(2) * noise if jnp.iscomplexobj(x) else noise

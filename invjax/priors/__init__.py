@@ -1,8 +1,10 @@
 """Priors: explicit regularisers with prox and gradient; analytic ones (Gaussian, mixture, empirical) with exact fields."""
 
+from .adapters import ComplexParts, PerChannel, Rescaled, Transformed
 from .analysis import Analysis, huber_tv
 from .analytic import AnalyticPrior
 from .base import Prior
+from .denoising import RED, GradientStep, PlugAndPlay
 from .elementwise import L1, Box, ElasticNet, NonNegative, Tikhonov, Zero
 from .empirical import Empirical
 from .gaussian import Gaussian
@@ -28,6 +30,7 @@ __all__ = [
     "L0",
     "L1",
     "MCP",
+    "RED",
     "SCAD",
     "TGV",
     "TV",
@@ -35,10 +38,12 @@ __all__ = [
     "Analysis",
     "AnalyticPrior",
     "Box",
+    "ComplexParts",
     "ElasticNet",
     "Empirical",
     "Gaussian",
     "GaussianMixture",
+    "GradientStep",
     "GroupL1",
     "Huber",
     "L1Ball",
@@ -48,8 +53,11 @@ __all__ = [
     "LogSum",
     "NonNegative",
     "NuclearNorm",
+    "PerChannel",
+    "PlugAndPlay",
     "Prior",
     "RelativeDifference",
+    "Rescaled",
     "Separable",
     "Simplex",
     "SmoothedTV",
@@ -58,6 +66,7 @@ __all__ = [
     "TGVState",
     "TVDual",
     "Tikhonov",
+    "Transformed",
     "WaveletL1",
     "Zero",
     "huber_tv",

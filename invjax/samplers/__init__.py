@@ -8,6 +8,8 @@ from .mala import MALA, MALAInfo, MALAState
 from .moreau import Moreau
 from .myula import MYULA, myula_defaults
 from .parameter_choice import posterior_sure
+from .pnp_ula import PnPULA, PnPULAInfo, tailed
+from .sensitivity import gap_moments, operator_mismatch_bound, posterior_l2, total_variation_bound, transport_bound
 from .skrock import SKROCK, max_step_size
 from .target import Posterior
 from .ula import ULA
@@ -41,6 +43,8 @@ __all__ = [
     "MALAInfo",
     "MALAState",
     "Moreau",
+    "PnPULA",
+    "PnPULAInfo",
     "Posterior",
     "StepSizeAdaptation",
     "Summary",
@@ -48,14 +52,20 @@ __all__ = [
     "UnderdampedInfo",
     "UnderdampedState",
     "ess",
+    "gap_moments",
     "max_step_size",
     "mcse",
     "myula_defaults",
     "nuts",
+    "operator_mismatch_bound",
+    "posterior_l2",
     "posterior_sure",
     "rhat",
     "standard_normal",
     "summarise",
+    "tailed",
+    "total_variation_bound",
+    "transport_bound",
 ]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PyTree
+
+from ..types import standard_normal as standard_normal
 
 
 class LangevinState(NamedTuple):
@@ -21,16 +21,6 @@ class LangevinInfo(NamedTuple):
     """Norm of the score where the step started: it grows before a chain with too large a step size leaves the floats."""
 
     score_norm: Float[Array, ""]
-
-
-def standard_normal(key: PRNGKeyArray, x: Array) -> Array:
-    """N(0, I) noise in the shape and dtype of ``x``. Real and imaginary parts of complex noise are N(0, 1) each.
-
-    So ``x + h score + sqrt(2 h) noise`` samples ``exp(-U)`` as a density of the real and imaginary parts, as
-    ``likelihoods.Gaussian`` defines it.
-    """
-    noise = jax.random.normal(key, x.shape, x.dtype)
-    return math.sqrt(2) * noise if jnp.iscomplexobj(x) else noise
 
 
 def like(value: Any, x: Array) -> Array:

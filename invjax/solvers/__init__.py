@@ -5,10 +5,13 @@ from .anderson import Anderson
 from .blind import BlindRichardsonLucy
 from .blocks import subsets
 from .bregman import BregmanPotential, Burg, NegativeEntropy, Quadratic
+from .continuation import Continuation, ContinuationState, Randomised
 from .davis_yin import DavisYin
+from .dpir import DPIR, dpir_sigmas
 from .expectation_maximisation import MAPEM, MLEM, richardson_lucy
 from .fista import FISTA
 from .gradient import GradientDescent
+from .gradient_step import GradientStepPnP
 from .krylov import LSQR, MINRES, BiCGStab, ConjugateGradient
 from .linearised_admm import LinearisedADMM
 from .mirror_descent import MirrorDescent, ProximalMirrorDescent
@@ -17,6 +20,7 @@ from .palm import PALM
 from .parallel import PPXA, Dykstra
 from .parameter_choice import discrepancy, sure
 from .phase_retrieval import AveragedReflections, ErrorReduction, HybridInputOutput, gerchberg_saxton
+from .pnp_sgd import PnPSGD
 from .primal_dual import ChambollePock, CondatVu
 from .proximal_gradient import ProximalGradient
 from .sdmm import SDMM
@@ -29,6 +33,7 @@ from .wirtinger import WirtingerFlow, spectral_start
 __all__ = [
     "ADMM",
     "BSREM",
+    "DPIR",
     "FISTA",
     "HQS",
     "LSQR",
@@ -51,23 +56,29 @@ __all__ = [
     "ChambollePock",
     "CondatVu",
     "ConjugateGradient",
+    "Continuation",
+    "ContinuationState",
     "DavisYin",
     "DouglasRachford",
     "Dykstra",
     "ErrorReduction",
     "GradientDescent",
+    "GradientStepPnP",
     "HybridInputOutput",
     "Kaczmarz",
     "LinearisedADMM",
     "MirrorDescent",
     "NegativeEntropy",
+    "PnPSGD",
     "ProximalGradient",
     "ProximalMirrorDescent",
     "Quadratic",
+    "Randomised",
     "RandomisedKaczmarz",
     "SplitBregman",
     "WirtingerFlow",
     "discrepancy",
+    "dpir_sigmas",
     "gerchberg_saxton",
     "richardson_lucy",
     "ridge",

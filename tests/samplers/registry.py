@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from invjax import samplers
+from invjax import priors, samplers
 from invjax.types import inner, real
 
 
@@ -69,6 +69,10 @@ def ridge(r):
     return Normal(0.0, r.uniform(0.5, 1))
 
 
+def red(r):
+    return priors.RED(priors.GaussianMixture(None, r.normal(size=(2, 3)), 0.1).denoiser, 0.5, r.uniform(0.5, 1))
+
+
 def h(r, most=0.2):
     return r.uniform(most / 2, most)
 
@@ -78,6 +82,15 @@ SAMPLERS = {
     "ula_projected": lambda r: samplers.ULA(likelihood(r), ridge(r), h(r), NonNegative()),
     "ula_complex": lambda r: samplers.ULA(likelihood(r, complex), ridge(r), h(r)),
     "myula": lambda r: samplers.MYULA(likelihood(r), L1(h(r, 2)), h(r), h(r, 1), NonNegative()),
+    "pnp_ula": lambda r: samplers.PnPULA(
+        likelihood(r), red(r), 1.0, h(r), likelihood_lipschitz=2.0, allow_unstable=True
+    ),
+    "pnp_ula_projected": lambda r: samplers.PnPULA(
+        likelihood(r), red(r), 1.0, h(r), likelihood_lipschitz=2.0, projected=True, allow_unstable=True
+    ),
+    "pnp_skrock": lambda r: samplers.SKROCK(
+        likelihood(r), samplers.tailed(red(r), priors.Box(-1.0, 2.0), h(r)), h(r), 4
+    ),
     "mala": lambda r: samplers.MALA(likelihood(r), ridge(r), h(r, 0.6)),
     "mala_complex": lambda r: samplers.MALA(likelihood(r, complex), ridge(r), h(r, 0.4)),
     "skrock": lambda r: samplers.SKROCK(likelihood(r), samplers.Moreau(L1(h(r, 2)), h(r), 3), h(r), 4, h(r)),

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from invjax import likelihoods, priors, solvers
+from invjax import likelihoods, priors, solvers, transforms
 from invjax import operators as ops
 
 IMAGE = (8, 8, 1)
 SIGMA = 0.5
 SUPPORT = priors.Support(np.arange(8)[:, None, None] < 6)
+TURNS = transforms.QuarterTurns()
 ADAM = optax.scale_by_adam()  # made once: a transformation is a pair of closures
 
 PRIORS = {
@@ -25,7 +26,13 @@ PRIORS = {
     "group": lambda lam: priors.GroupL1(lam, ()),
     "tv": lambda lam: priors.TV(IMAGE, lam),
     "tv_circular": lambda lam: priors.TV(IMAGE, lam, boundary="circular"),
+    "plug": lambda lam: priors.PlugAndPlay(MEMORY, lam),
+    "turned": lambda lam: priors.PlugAndPlay(priors.Transformed(MEMORY, TURNS, jnp.zeros((), jnp.int32)), lam),
+    "red": lambda lam: priors.RED(MEMORY, 0.3, lam),
+    "gradient_step": lambda lam: priors.GradientStep(MEMORY, 0.3, lam),
 }
+# A small nonlinear denoiser: the posterior mean of a mixture of three random images.
+MEMORY = priors.GaussianMixture(None, np.random.default_rng(3).uniform(size=(3, *IMAGE)), 0.05).denoiser
 
 
 OPERATORS = {
@@ -72,6 +79,14 @@ def normal(f, h):
     return f.operator.gram + h * ops.Identity(IMAGE), f.operator.H(f.y)
 
 
+def _weight_of_prior(method):
+    return method.prior.lam
+
+
+def _element(method):
+    return method.prior.denoiser.element
+
+
 CASES = {
     "gradient": Case(solvers.GradientDescent, "ridge", implicit="ridge"),
     "gradient_adam": Case(lambda f, g, h: solvers.GradientDescent(f, g, h, ADAM), "ridge", implicit=""),
@@ -84,6 +99,21 @@ CASES = {
     "hqs": Case(solvers.HQS),
     "admm": Case(solvers.ADMM),
     "douglas_rachford": Case(solvers.DouglasRachford),
+    "proximal_gradient_plug": Case(solvers.ProximalGradient, "plug", implicit=""),
+    "admm_plug": Case(solvers.ADMM, "plug", implicit=""),
+    "dpir": Case(lambda f, g, h: solvers.DPIR(f, MEMORY, jnp.stack([3 * h, 2 * h]), g.lam), "plug", implicit=""),
+    "gradient_step": Case(lambda f, g, h: solvers.GradientStepPnP(f, g, 20 * h), "gradient_step", implicit=""),
+    "pnp_sgd": Case(lambda f, g, h: solvers.PnPSGD(f, g, h), "red", implicit="", random=True),
+    "continuation": Case(
+        lambda f, g, h: solvers.Continuation(solvers.FISTA(f, g, h), _weight_of_prior, jnp.stack([g.lam, g.lam / 2])),
+        implicit="",
+    ),
+    "randomised": Case(
+        lambda f, g, h: solvers.Randomised(solvers.HQS(f, g, h), _element, TURNS.sample),
+        "turned",
+        implicit="",
+        random=True,
+    ),
     "sdmm": Case(solvers.SDMM, "tv_circular"),
     "split_bregman": Case(lambda f, g, h: solvers.SplitBregman(f, g, 1 / h), "tv_circular", implicit="tv_circular"),
     "split_bregman_complex": Case(lambda f, g, h: solvers.SplitBregman(f, g, 1 / h), data="mri", implicit=""),
