@@ -32,7 +32,7 @@ def describe(net: nnx.Module) -> dict[str, Any]:
     Raises ``ValueError`` when an argument of the constructor is not an attribute, or not of a kind named above.
     """
     name, arguments = type(net).__name__, {}
-    for argument in _arguments(type(net)):
+    for argument in _parameters(type(net)):
         if not hasattr(net, argument):
             raise ValueError(f"net: expected {name} to keep its argument {argument!r} as an attribute of that name")
         arguments[argument] = _encode(getattr(net, argument), f"{name}.{argument}")
@@ -52,7 +52,7 @@ def build(description: Any, rngs: nnx.Rngs, architectures: Sequence[type[nnx.Mod
     if not isinstance(given, dict):
         raise ValueError(f"arguments: expected a dictionary of the arguments of {name}, got {given!r}")
     arguments = {n: _decode(n, value, rngs, architectures) for n, value in given.items()}
-    if "rngs" in inspect.signature(known[name]).parameters:
+    if "rngs" in inspect.signature(known[name].__init__).parameters:
         arguments["rngs"] = rngs
     try:
         return known[name](**arguments)
@@ -91,8 +91,9 @@ def assemble(
     return nnx.merge(graph, weights)
 
 
-def _arguments(cls: type) -> list[str]:
-    return [name for name in inspect.signature(cls).parameters if name != "rngs"]
+def _parameters(cls: type) -> list[str]:
+    names = inspect.signature(cls.__init__).parameters  # the signature of the class itself is that of Flax's metaclass
+    return [name for name in names if name not in ("self", "rngs")]
 
 
 def _encode(value: Any, where: str) -> Any:
@@ -117,7 +118,7 @@ def _decode(name: str, value: Any, rngs: nnx.Rngs, architectures: Sequence[type[
     if isinstance(value, list):
         return tuple(_decode("", v, rngs, architectures) for v in value)
     if name == "dtype" and value is not None:
-        return getattr(jnp, value)
+        return jnp.dtype(value)
     return value
 
 

@@ -40,7 +40,19 @@ def require_counts(**counts: Any) -> None:
             raise ValueError(f"{name}: expected positive integers, got {value!r}")
 
 
-def at_precision_of_input(arrays: tuple, *, dtype: Any = None) -> tuple:
+def as_dtype(dtype: Any) -> Any:
+    """``dtype`` in its one spelling, or None. Raises ``ValueError`` unless it is real and floating."""
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype: expected None or a floating dtype, got {dtype}")
+    return None if dtype is None else jnp.dtype(dtype)
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """``dtype``, or float32 for 16-bit ones."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def at_precision_of_input(arrays: Any, /, *, dtype: Any = None, **_: Any) -> Any:
     """Input, kernel and bias of a layer at ``dtype``, or else at that of the input (Flax would widen to the weights)."""
     dtype = arrays[0].dtype if dtype is None else dtype
     return tuple(None if a is None else jnp.asarray(a, dtype) for a in arrays)
@@ -48,9 +60,7 @@ def at_precision_of_input(arrays: tuple, *, dtype: Any = None) -> tuple:
 
 def linear(num_in: int, num_out: int, *, use_bias: bool = False, dtype: Any = None, rngs: nnx.Rngs) -> nnx.Linear:
     """The same linear map at every pixel, ``(..., num_in) -> (..., num_out)``."""
-    return nnx.Linear(
-        num_in, num_out, use_bias=use_bias, dtype=dtype, promote_dtype=at_precision_of_input, rngs=rngs
-    )
+    return nnx.Linear(num_in, num_out, use_bias=use_bias, dtype=dtype, promote_dtype=at_precision_of_input, rngs=rngs)
 
 
 def conv3(
@@ -144,7 +154,7 @@ def noise_level(sigma: Any, dtype: Any) -> Float[Array, ""]:
     return sigma
 
 
-def noise_map(sigma: Any, shape: tuple[int, int], dtype: Any) -> Float[Array, "H W 1"]:
+def noise_map(sigma: Any, shape: tuple[int, ...], dtype: Any) -> Float[Array, "H W 1"]:
     """A noise level per pixel: of a scalar, ``(H, W)`` or ``(H, W, 1)``. Raises ``ValueError`` for another shape."""
     sigma = _real(sigma, dtype)
     if sigma.shape == shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -10,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from . import blocks
-from .blocks import activation_fn, as_image, conv3, require_counts
+from .blocks import activation_fn, as_dtype, as_image, conv3, require_counts
 
 
 class DnCNN(nnx.Module):
@@ -46,6 +47,7 @@ class DnCNN(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        dtype = as_dtype(dtype)
         require_counts(channels=channels, features=features, num_layers=num_layers)
         if num_layers < 2:
             raise ValueError(f"num_layers: expected at least 2, got {num_layers}")
@@ -56,7 +58,7 @@ class DnCNN(nnx.Module):
         gains = (*[math.sqrt(2)] * (num_layers - 1), 0.1)
         self.layers = nnx.List(
             conv3(a, b, use_bias=use_bias, gain=gain, dtype=dtype, rngs=rngs)
-            for a, b, gain in zip(widths, widths[1:], gains, strict=False)
+            for (a, b), gain in zip(itertools.pairwise(widths), gains, strict=True)
         )
 
     def __call__(self, x: Float[Array, "H W C"], sigma: Any = None) -> Float[Array, "H W C"]:

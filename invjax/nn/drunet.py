@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from .blocks import (
     ResidualBlock,
     Up,
     activation_fn,
+    as_dtype,
     as_image,
     conv3,
     noise_map,
@@ -61,6 +63,7 @@ class DRUNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         features = tuple(features)
+        dtype = as_dtype(dtype)
         require_counts(channels=channels, features=features, num_blocks=num_blocks, patch=patch)
         if len(features) < 2:
             raise ValueError(f"features: expected at least 2 scales, got {features}")
@@ -73,7 +76,7 @@ class DRUNet(nnx.Module):
         def blocks(count: int) -> nnx.List:
             return nnx.List([ResidualBlock(count, activation, dtype=dtype, rngs=rngs) for _ in range(num_blocks)])
 
-        steps = list(zip(features, features[1:], strict=False))
+        steps = list(itertools.pairwise(features))
         self.head = conv3(depth + 1, features[0], dtype=dtype, rngs=rngs)
         self.encoder = nnx.List([blocks(fine) for fine, _ in steps])
         self.down = nnx.List([Down(fine, coarse, dtype=dtype, rngs=rngs) for fine, coarse in steps])
@@ -83,7 +86,7 @@ class DRUNet(nnx.Module):
         self.tail = conv3(features[0], depth, gain=0.1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "H W C"], sigma: Any) -> Float[Array, "H W C"]:
-        """The denoised image. ``sigma`` is a scalar or a map ``(H, W)`` in the unit of x. Raises ``ValueError`` for other shapes."""
+        """The denoised image; ``sigma`` is a scalar or a map ``(H, W)`` in the unit of x."""
         x = as_image(x, self.channels)
         height, width, _ = x.shape
         stack = jnp.concatenate([x, noise_map(sigma, (height, width), x.dtype)], -1)

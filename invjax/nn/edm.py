@@ -13,11 +13,11 @@ from .blocks import as_image, noise_map
 
 
 class EDMDenoiser(nnx.Module):
-    """``D(x, sigma) = m + c_skip (x - m) + c_out F(c_in (x - m), sigma)``, with a network F whose input and target have variance 1.
+    """``D(x, sigma) = m + c_skip (x - m) + c_out F(c_in (x - m), sigma)``: input and target of the network F have variance 1.
 
     With ``s = sigma_data``: ``c_skip = s^2 / (sigma^2 + s^2)``, ``c_out = sigma s / sqrt(sigma^2 + s^2)`` and
-    ``c_in = 1 / sqrt(sigma^2 + s^2)``. ``D(x, 0) = x`` exactly, and ``D -> m + s F`` as sigma grows; with F = 0, D is the posterior
-    mean of white Gaussian data N(m, s^2).
+    ``c_in = 1 / sqrt(sigma^2 + s^2)``. ``D(x, 0) = x`` exactly, and ``D -> m + s F`` as sigma grows; with F = 0, D is the
+    posterior mean of white Gaussian data N(m, s^2).
 
     Images are in [0, 1] here, so their mean m is subtracted; Karras et al. take images u = 2 x - 1 in [-1, 1] without a mean.
     In that unit ``sigma`` and ``sigma_data`` are twice as large: their 0.5 is the 0.25 here. F is given sigma and makes of it

@@ -55,7 +55,9 @@ def load(path: str | os.PathLike, *, architectures: Sequence[type[nnx.Module]] =
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
         description = json.loads(header["network"])
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected a network written by invjax.nn.save ({type(error).__name__}: {error})") from error
+        raise ValueError(
+            f"{path}: expected a network written by invjax.nn.save ({type(error).__name__}: {error})"
+        ) from error
     try:
         return assemble(description, tensors, architectures)
     except ValueError as error:

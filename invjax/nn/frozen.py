@@ -47,7 +47,9 @@ def frozen(net: nnx.Module) -> Frozen:
     """
     if not isinstance(net, nnx.Module):
         raise ValueError(f"net: expected a network (flax.nnx.Module), got {type(net).__name__}")
-    left = [".".join(map(str, path)) or type(module).__name__ for path, module in nnx.iter_modules(net) if _trains(module)]
+    left = [
+        ".".join(map(str, path)) or type(module).__name__ for path, module in nnx.iter_modules(net) if _trains(module)
+    ]
     if left:
         raise ValueError(f"net: expected evaluation mode, got {', '.join(left)} in train mode; call net.eval() first")
     graph, state = nnx.split(net)

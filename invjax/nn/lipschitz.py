@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from .blocks import activation_fn, as_image, conv3, noise_map, require_counts
+from .blocks import activation_fn, as_dtype, as_image, conv3, noise_map, require_counts
 from .convolution import convolve
 from .symbol import convolution_bound
 
@@ -55,6 +56,7 @@ class LipschitzDenoiser(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        dtype = as_dtype(dtype)
         require_counts(channels=channels, features=features, num_layers=num_layers)
         if num_layers < 2:
             raise ValueError(f"num_layers: expected at least 2, got {num_layers}")
@@ -65,9 +67,7 @@ class LipschitzDenoiser(nnx.Module):
         self.channels, self.features, self.num_layers, self.lipschitz = channels, features, num_layers, float(lipschitz)
         self.activation, self.is_folded, self.dtype = activation, is_folded, dtype
         widths = (channels, *[features] * (num_layers - 1), channels)
-        self.layers = nnx.List(
-            conv3(a, b, use_bias=True, rngs=rngs) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nnx.List(conv3(a, b, use_bias=True, rngs=rngs) for a, b in itertools.pairwise(widths))
         self.level = conv3(1, features, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "H W C"], sigma: Any) -> Float[Array, "H W C"]:
@@ -118,4 +118,4 @@ def _convolve(layer: nnx.Conv, x: Float[Array, "H W C"], is_folded: bool) -> Flo
     kernel = layer.kernel[...] if is_folded else _normalised(layer.kernel[...])
     axes = ("NHWC", "HWIO", "NHWC")
     y = convolve(x[None], kernel.astype(x.dtype), (1, 1), "SAME", dimension_numbers=axes)[0]
-    return y + layer.bias[...].astype(x.dtype)[None, None]
+    return y + layer.bias[...].astype(x.dtype)[None, None]  # type: ignore[index]

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .blocks import at_least_float32
+
 GRID = 16  # frequencies per axis
 NUM_SQUARINGS = 6
 
@@ -35,11 +37,14 @@ def convolution_bound(kernel: Float[Array, "3 3 C D"]) -> Float[Array, ""]:
     grid: Pfister and Bresler 2018, "Bounding multivariate trigonometric polynomials" (step 2 is the sharper form for degree
     1); powers of G: Delattre, Barthelemy, Araujo, Allauzen 2023, ICML.
     """
-    kernel = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    kernel = kernel.astype(at_least_float32(kernel.dtype))
     size = jax.lax.stop_gradient(jnp.max(jnp.abs(kernel)))  # the bound is homogeneous: no power under- or overflows
     size = jnp.where(size > 0, size, 1)
     symbol = jax.lax.complex(
-        *(jnp.tensordot(jnp.asarray(part, kernel.dtype), kernel / size, 2, precision="highest") for part in _characters())
+        *(
+            jnp.tensordot(jnp.asarray(part, kernel.dtype), kernel / size, 2, precision="highest")
+            for part in _characters()
+        )
     )
     gram = _gram(symbol if kernel.shape[2] >= kernel.shape[3] else jnp.swapaxes(symbol, 1, 2))
     return size * jnp.sqrt(jnp.max(_spectral_radius(gram))) / math.cos(math.pi / GRID) ** 2
@@ -63,7 +68,9 @@ def _spectral_radius(gram: Array) -> Array:
     tiny = jnp.finfo(gram.dtype).tiny
     log_radius = jnp.zeros(gram.shape[0], gram.real.dtype)
     for k in range(NUM_SQUARINGS + 1):
-        square = jnp.sum(gram.real**2 + gram.imag**2, (-1, -2)) + tiny  # of a matrix of zeros: finite, with derivative 0
+        square = (
+            jnp.sum(gram.real**2 + gram.imag**2, (-1, -2)) + tiny
+        )  # of a matrix of zeros: finite, with derivative 0
         log_radius += jnp.log(square) / 2 ** (k + 1)
         scaled = gram / jnp.sqrt(square)[:, None, None].astype(gram.dtype)
         gram = _gram(scaled)

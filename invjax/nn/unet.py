@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -10,7 +11,18 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from .blocks import Down, Up, as_image, conv3, linear, noise_level, pad_to_multiple, require_counts
+from .blocks import (
+    Down,
+    Up,
+    as_dtype,
+    as_image,
+    at_least_float32,
+    conv3,
+    linear,
+    noise_level,
+    pad_to_multiple,
+    require_counts,
+)
 
 SMALLEST = 1e-4  # noise levels well below it are not told apart
 NUM_GROUPS = 8
@@ -50,6 +62,7 @@ class UNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         features = tuple(features)
+        dtype = as_dtype(dtype)
         require_counts(channels=channels, features=features, num_blocks=num_blocks)
         if len(features) < 2:
             raise ValueError(f"features: expected at least 2 scales, got {features}")
@@ -61,7 +74,7 @@ class UNet(nnx.Module):
             ins = (num_in, *[num_out] * (num_blocks - 1))
             return nnx.List([Block(n, num_out, width, dtype=dtype, rngs=rngs) for n in ins])
 
-        steps = list(zip(features, features[1:], strict=False))
+        steps = list(itertools.pairwise(features))
         self.embedding = Embedding(width, dtype=dtype, rngs=rngs)
         self.head = conv3(channels, features[0], use_bias=True, dtype=dtype, rngs=rngs)
         self.encoder = nnx.List([stage(fine, fine) for fine, _ in steps])
@@ -101,7 +114,7 @@ class Embedding(nnx.Module):
 
     def __call__(self, sigma: Any, dtype: Any) -> Float[Array, " width"]:
         """The code of a noise level, for an image of that dtype."""
-        wide = jnp.promote_types(dtype, jnp.float32)
+        wide = at_least_float32(dtype)
         level = jnp.log(jnp.hypot(noise_level(sigma, wide), SMALLEST)) / 4  # smooth, and finite at 0
         phase = level * jnp.geomspace(1, 100, self.width // 4, dtype=wide)
         code = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)]).astype(dtype)
@@ -145,7 +158,7 @@ def group_norm(x: Float[Array, "H W C"]) -> Float[Array, "H W C"]:
     """Mean 0 and variance 1 in each of up to 8 groups of channels, over all pixels; at least float32 inside."""
     height, width, features = x.shape
     groups = x.reshape(height, width, math.gcd(features, NUM_GROUPS), -1)
-    groups = groups.astype(jnp.promote_types(x.dtype, jnp.float32))
+    groups = groups.astype(at_least_float32(x.dtype))
     centred = groups - jnp.mean(groups, (0, 1, 3), keepdims=True)
     variance = jnp.mean(centred**2, (0, 1, 3), keepdims=True)
     return (centred * jax.lax.rsqrt(variance + 1e-5)).reshape(x.shape).astype(x.dtype)

@@ -10,6 +10,7 @@ from .empirical import Empirical
 from .gaussian import Gaussian
 from .group import GroupL1
 from .huber import Huber
+from .locality import Locality, receptive_field
 from .mixture import GaussianMixture
 from .nuclear import NuclearNorm
 from .projections import L1Ball, L2Ball, LInfBall, Simplex
@@ -25,6 +26,7 @@ from .tv import TV
 from .tv1d import TV1D
 from .tv_prox import TVDual
 from .wavelet import WaveletL1, wavelet_dictionary
+from .wiener import StationaryGaussian, fit_gaussian, fit_stationary
 
 __all__ = [
     "L0",
@@ -50,6 +52,7 @@ __all__ = [
     "L1MinusL2",
     "L2Ball",
     "LInfBall",
+    "Locality",
     "LogSum",
     "NonNegative",
     "NuclearNorm",
@@ -61,6 +64,7 @@ __all__ = [
     "Separable",
     "Simplex",
     "SmoothedTV",
+    "StationaryGaussian",
     "Sum",
     "Support",
     "TGVState",
@@ -69,6 +73,9 @@ __all__ = [
     "Transformed",
     "WaveletL1",
     "Zero",
+    "fit_gaussian",
+    "fit_stationary",
     "huber_tv",
+    "receptive_field",
     "wavelet_dictionary",
 ]

@@ -35,9 +35,13 @@ def residual_lipschitz(
 
 @one_program
 def _estimate(key: PRNGKeyArray, denoiser: Callable, x: Array, sigma: Any, num_steps: int) -> Array:
-    found, tangent = jax.linearize(lambda x: x - denoiser(x, sigma), x)
-    if (found.shape, found.dtype) != (x.shape, x.dtype):
-        raise ValueError(f"denoiser: expected a result {x.dtype}{x.shape} as x, got {found.dtype}{found.shape}")
+    def residual(x: Array) -> Array:
+        out = denoiser(x, sigma)
+        if (out.shape, out.dtype) != (x.shape, x.dtype):
+            raise ValueError(f"denoiser: expected a result of {x.dtype}{x.shape} as x, got {out.dtype}{out.shape}")
+        return x - out
+
+    _, tangent = jax.linearize(residual, x)
     transpose = jax.linear_transpose(tangent, x)
 
     def step(_: int, v: Array) -> Array:

@@ -94,3 +94,8 @@ def warm_prox(term: Any, x: PyTree, step_size: Any, aux: PyTree, num_inner: int)
     if hasattr(term, "prox_step"):
         return term.prox_step(x, step_size, aux, num_inner)
     return term.prox(x, step_size), aux
+
+
+def constant(tree: PyTree) -> PyTree:
+    """The tree with arrays that derivatives do not see; bare functions in it are left alone."""
+    return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)

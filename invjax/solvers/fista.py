@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 
 from ..operators.structure import scale
 from ..types import inner, real, require
-from .base import Info, change, step_size_or_default
+from .base import Info, change, constant, step_size_or_default
 
 
 class FISTAState(NamedTuple):
@@ -77,8 +77,8 @@ class FISTA(eqx.Module):
 
     def _backtrack(self, z: PyTree, gradient: PyTree, state: FISTAState) -> Array:
         """Largest ``step / 2^j`` for which the quadratic model at ``z`` bounds f at the new point."""
-        z, gradient, aux, start = jax.lax.stop_gradient((z, gradient, state.aux, state.step_size))
-        likelihood, prior = jax.lax.stop_gradient((self.likelihood, self.prior))
+        z, gradient, aux, start = constant((z, gradient, state.aux, state.step_size))
+        likelihood, prior = constant((self.likelihood, self.prior))
         value = likelihood(z)
 
         def too_long(carry: tuple[Array, Array]) -> Array:

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from ..operators.structure import scale
 from ..types import inner, norm, real, require
+from .base import constant
 
 
 class GradientStepState(NamedTuple):
@@ -69,7 +70,7 @@ class GradientStepPnP(eqx.Module):
     def step(self, state: GradientStepState) -> tuple[GradientStepState, GradientStepInfo]:
         """One step with backtracking."""
         gradient = self.prior.grad(state.position)
-        step_size = self._search(*jax.lax.stop_gradient((self, state, gradient)))
+        step_size = self._search(*constant((self, state, gradient)))
         new, value, rejected = self._move(state, gradient, step_size)
         new = jnp.where(rejected, state.position, new)
         value = jnp.where(rejected, state.objective, value)

@@ -51,9 +51,7 @@ class Checkpoints:
         abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for n, a in named.items()}
         arrays = self._manager.restore(self.latest, args=ocp.args.StandardRestore(abstract))
         leaves, treedef = jax.tree.flatten(like)
-        return treedef.unflatten(
-            [_like(arrays[name], leaf) for name, leaf in zip(named, leaves, strict=True)]
-        )
+        return treedef.unflatten([_like(arrays[name], leaf) for name, leaf in zip(named, leaves, strict=True)])
 
     def close(self) -> None:
         """Wait for what is being written."""
