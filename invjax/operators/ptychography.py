@@ -81,19 +81,19 @@ class Ptychography(LinearOperator):
         out = self.propagator.out_structure
         return structure((self.shifts.shape[0], *out.shape), complex=True)
 
-    def _look(self, x: Array, shift: Array) -> tuple[Array, Array]:
-        """The window of ``x`` at ``shift``, and the probe there, at the precision of ``x``."""
+    def look(self, x: Array, shift: Array) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+        """The window of ``x`` at ``shift``, the probe there at the precision of ``x``, and the window's corner in ``x``."""
         probe = at_precision_of(x, self.probe).astype(complex_dtype(x.dtype))
         if jnp.issubdtype(shift.dtype, jnp.inexact):
             corner = jnp.round(shift)
             probe = _translated(probe, (shift - corner).astype(real_dtype(x.dtype)))
             shift = corner.astype(jnp.int32)
         start = (shift[0], shift[1], jnp.zeros_like(shift[0]))
-        return jax.lax.dynamic_slice(x, start, (*probe.shape[:2], x.shape[2])), probe
+        return jax.lax.dynamic_slice(x, start, (*probe.shape[:2], x.shape[2])), probe, start
 
     def apply(self, x):
         def one(shift):
-            window, probe = self._look(x, shift)
+            window, probe, _ = self.look(x, shift)
             return self.propagator.apply(probe * window)
 
         return jax.lax.map(one, self.shifts, batch_size=self.block)
@@ -104,7 +104,7 @@ class Ptychography(LinearOperator):
 
         def received(x: Array) -> Array:
             def one(shift: Array) -> Array:
-                window, probe = self._look(x, shift)
+                window, probe, _ = self.look(x, shift)
                 return jnp.sum((probe.real**2 + probe.imag**2) * window)
 
             return jnp.sum(jax.lax.map(one, self.shifts, batch_size=self.block))

@@ -23,6 +23,7 @@ from .phase_retrieval import AveragedReflections, ErrorReduction, HybridInputOut
 from .pnp_sgd import PnPSGD
 from .primal_dual import ChambollePock, CondatVu
 from .proximal_gradient import ProximalGradient
+from .ptychography import RPIE, PtychographyHQS
 from .sdmm import SDMM
 from .split_bregman import SplitBregman
 from .splitting import ADMM, HQS, DouglasRachford
@@ -43,6 +44,7 @@ __all__ = [
     "OSEM",
     "PALM",
     "PPXA",
+    "RPIE",
     "SART",
     "SDMM",
     "SIRT",
@@ -72,6 +74,7 @@ __all__ = [
     "PnPSGD",
     "ProximalGradient",
     "ProximalMirrorDescent",
+    "PtychographyHQS",
     "Quadratic",
     "Randomised",
     "RandomisedKaczmarz",

@@ -17,7 +17,7 @@ class ContinuationState(NamedTuple):
     """State of the method, and the number of steps done."""
 
     inner: Any
-    count: Int[Array, ""]
+    age: Int[Array, ""]
 
     @property
     def position(self) -> PyTree:
@@ -57,12 +57,12 @@ class Continuation(eqx.Module):
     def step(self, *args: Any) -> tuple[ContinuationState, Any]:
         """``step(state)`` of a deterministic method, ``step(key, state)`` of a random one."""
         *key, state = args
-        inner, info = self._at(state.count).step(*key, state.inner)
-        return ContinuationState(inner, state.count + 1), info
+        inner, info = self._at(state.age).step(*key, state.inner)
+        return ContinuationState(inner, state.age + 1), info
 
-    def _at(self, count: Array) -> Any:
+    def _at(self, age: Array) -> Any:
         def one(values: Array) -> Array:
-            return values[jnp.minimum(count, values.shape[0] - 1)]
+            return values[jnp.minimum(age, values.shape[0] - 1)]
 
         return eqx.tree_at(self.where, self.method, jax.tree.map(one, self.values))
 

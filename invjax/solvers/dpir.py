@@ -16,7 +16,7 @@ class DPIRState(NamedTuple):
     """The denoised image, and the number of steps done."""
 
     position: Array
-    count: Int[Array, ""]
+    age: Int[Array, ""]
 
 
 class DPIR(eqx.Module):
@@ -56,10 +56,10 @@ class DPIR(eqx.Module):
     def step(self, state: DPIRState) -> tuple[DPIRState, Info]:
         """One prox of the data term, one denoising."""
         x = state.position
-        sigma = self.sigmas[jnp.minimum(state.count, self.num_steps - 1)].astype(x.real.dtype)
+        sigma = self.sigmas[jnp.minimum(state.age, self.num_steps - 1)].astype(x.real.dtype)
         u = self.likelihood.prox(x, sigma**2 / jnp.asarray(self.lam, sigma.dtype))
         position = self.denoiser(u, sigma)
-        return DPIRState(position, state.count + 1), change(position, x)
+        return DPIRState(position, state.age + 1), change(position, x)
 
 
 def dpir_sigmas(sigma: Any, num_steps: int = 8, sigma_max: Any = 49 / 255) -> Float[Array, " K"]:

@@ -16,7 +16,7 @@ class PnPSGDState(NamedTuple):
     """Iterate, and the number of steps done."""
 
     position: Array
-    count: Int[Array, ""]
+    age: Int[Array, ""]
 
 
 class PnPSGDInfo(NamedTuple):
@@ -67,7 +67,7 @@ class PnPSGD(eqx.Module):
         """One step."""
         x = state.position
         drift = self.likelihood.score(x) + self.prior.score(x)
-        age = (state.count + 1).astype(x.real.dtype)  # from 1: the first step is step_size
-        step_size = jnp.asarray(self.step_size, age.dtype) * age ** -jnp.asarray(self.power, age.dtype)
+        k = (state.age + 1).astype(x.real.dtype)  # from 1: the first step is step_size
+        step_size = jnp.asarray(self.step_size, k.dtype) * k ** -jnp.asarray(self.power, k.dtype)
         moved = x + scale(step_size, drift + scale(self.noise, standard_normal(key, x)))
-        return PnPSGDState(moved, state.count + 1), PnPSGDInfo(norm(drift), step_size)
+        return PnPSGDState(moved, state.age + 1), PnPSGDInfo(norm(drift), step_size)

@@ -50,8 +50,8 @@ class Checkpoints:
             )
         abstract = {n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for n, a in named.items()}
         arrays = self._manager.restore(self.latest, args=ocp.args.StandardRestore(abstract))
-        leaves, treedef = jax.tree.flatten(like)
-        return treedef.unflatten([_like(arrays[name], leaf) for name, leaf in zip(named, leaves, strict=True)])
+        restored = [_like(arrays[name], leaf) for name, leaf in zip(named, jax.tree.leaves(like), strict=True)]
+        return jax.tree.unflatten(jax.tree.structure(like), restored)
 
     def close(self) -> None:
         """Wait for what is being written."""

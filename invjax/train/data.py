@@ -43,5 +43,5 @@ class Patches:
         top, left = (draws.integers(0, n - self.size + 1) for n in image.shape[:2])
         patch = np.asarray(image[top : top + self.size, left : left + self.size])
         patch = patch.astype(np.float32) / (255 if patch.dtype == np.uint8 else 1)
-        patch = np.rot90(patch, draws.integers(4))
+        patch = np.rot90(patch, int(draws.integers(4)))
         return patch[::-1] if draws.integers(2) else patch

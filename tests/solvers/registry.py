@@ -16,6 +16,7 @@ from invjax import operators as ops
 
 IMAGE = (8, 8, 1)
 SIGMA = 0.5
+SHIFTS = np.array([[0, 0], [0, 3], [3, 0], [3, 3], [1, 2]])
 SUPPORT = priors.Support(np.arange(8)[:, None, None] < 6)
 TURNS = transforms.QuarterTurns()
 ADAM = optax.scale_by_adam()  # made once: a transformation is a pair of closures
@@ -40,6 +41,7 @@ OPERATORS = {
     "poisson": lambda kernel: ops.Blur(kernel, IMAGE),
     "mri": lambda mask: ops.single_coil_mri(mask, IMAGE),
     "phase": lambda masks: ops.PhaseRetrieval(ops.coded_diffraction(masks, IMAGE)),
+    "ptychography": lambda probe: ops.PhaseRetrieval(ops.Ptychography(probe, SHIFTS, IMAGE)),
 }
 
 
@@ -77,6 +79,10 @@ def blind(f):
 def normal(f, h):
     """A Hermitian positive definite system for the image."""
     return f.operator.gram + h * ops.Identity(IMAGE), f.operator.H(f.y)
+
+
+def _shrunk(x, sigma):
+    return x * (1 / (1 + sigma[..., None] ** 2)).astype(x.dtype)
 
 
 def _weight_of_prior(method):
@@ -134,6 +140,10 @@ CASES = {
         lambda f, g, h: solvers.HybridInputOutput(f, SUPPORT, 4 * h), data="phase", implicit=""
     ),
     "averaged_reflections": Case(lambda f, g, h: solvers.AveragedReflections(f, SUPPORT, h), data="phase", implicit=""),
+    "ptychography_hqs": Case(
+        lambda f, g, h: solvers.PtychographyHQS(f, _shrunk, g.lam, h), data="ptychography", implicit=""
+    ),
+    "rpie": Case(lambda f, g, h: solvers.RPIE(f, 3 * h), data="ptychography", implicit="", random=True),
     "mlem": Case(lambda f, g, h: solvers.MLEM(f), data="poisson", implicit="l1"),
     "mapem": Case(lambda f, g, h: solvers.MAPEM(f, g), "ridge", "poisson", ""),
     "osem": Case(lambda f, g, h: solvers.OSEM(halves(f)), data="poisson", implicit=""),
@@ -178,6 +188,9 @@ def draw(r, name):
         masks = np.exp(2j * np.pi * r.uniform(size=(3, *IMAGE)))
         y = np.abs(np.fft.fft2(masks * x, axes=(1, 2), norm="ortho")) ** 2
         return {"kernel": masks, "y": y + 0.1 * r.uniform(size=y.shape), **_scalars(r)}
+    if CASES[name].data == "ptychography":
+        probe = r.normal(size=(5, 5, 1)) + 1j * r.normal(size=(5, 5, 1))
+        return {"kernel": probe, "y": 5 * r.uniform(size=(len(SHIFTS), 5, 5, 1)), **_scalars(r)}
     kernel = 0.1 * r.uniform(size=(3, 3))
     kernel[1, 1] = 1
     return {"kernel": kernel / kernel.sum(), "y": x + 0.3 * r.uniform(size=IMAGE), **_scalars(r)}
@@ -204,4 +217,4 @@ def start(name, dtype=None):
     x = np.random.default_rng(7).uniform(0.2, 0.8, IMAGE)
     if CASES[name].pair:
         return jnp.asarray(x, dtype), jnp.full((3, 3), 1 / 9, dtype)
-    return jnp.asarray(x + 0.1j if CASES[name].data in ("mri", "phase") else x, dtype)
+    return jnp.asarray(x + 0.1j if CASES[name].data in ("mri", "phase", "ptychography") else x, dtype)
