@@ -27,8 +27,8 @@ class Locality(eqx.Module):
     The weights are ``w_i[q] ~ exp(-sum_p M[q, p] (x[p] - points_i[p])^2 / (2 sigma^2 temperature))``, with M from the Wiener
     filter ``L = S (S + sigma^2 I)^-1`` of the data: ``M[q, p]`` is one where ``|L[q, p] / L[q, q]| >= threshold * max``, the
     maximum taken over all pairs, else zero; ``threshold = 0`` keeps the real values ``L[q, p] / L[q, q]``. M is computed from
-    sigma in every call, once for all x of a ``vmap``. With M all ones this is ``Empirical.denoiser``. It imitates a network
-    trained on the points, where ``Empirical`` memorises them (Lukoianov, Yuan, Solomon and Sitzmann 2025, arXiv 2509.09672).
+    sigma in every call, once for all x of a ``vmap``. With M all ones this is ``Empirical.denoiser``, which memorises the points;
+    M is meant to generalise as a network trained on them does (Lukoianov, Yuan, Solomon and Sitzmann 2025, arXiv 2509.09672).
 
     Here the field of q is divided by the gain of q; in the authors' code by that of the other pixel, ``L[q, p] / L[p, p]``, which
     is the transposed mask. Both do not divide by a gain below 1e-6. On a VP path: ``paths.PathDenoiser(denoiser, paths.VP())``.

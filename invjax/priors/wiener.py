@@ -26,16 +26,16 @@ def fit_gaussian(data: Any) -> Gaussian:
     costs two products with U at any sigma; at sigma = 0 it projects on the affine hull of the data, and so returns x there.
 
     ``data`` is an array (N, *event), N > 1, or an iterable of such batches, of which one at a time is needed: the moments
-    are merged without cancellation (Chan, Golub and LeVeque 1983, equation 2.1). Memory and time are those of an
+    are merged without cancellation (Chan, Golub and LeVeque 1983). Memory and time are those of an
     eigendecomposition, O(n^2) and O(n^3) for n entries of an event. Precision is that of the data; integers become floating.
-    Where no more than n images are given, S has rank N - 1 and exact zeros: then a density needs sigma > 0.
+    With N <= n events S is singular: a density then needs sigma > 0.
 
     Raises ``ValueError`` for complex, empty, unequal or (when concrete) non-finite batches, and for fewer than two events.
     """
     (mean, scatter), count, shape = _stream(data, _merge)
     if count < 2:
         raise ValueError(f"data: expected at least two events, got {count}")
-    return Gaussian(mean.reshape(shape), _sample_covariance(scatter, jnp.asarray(count - 1)))
+    return Gaussian(mean.reshape(shape), _covariance(scatter / (count - 1)))
 
 
 def fit_stationary(data: Any) -> StationaryGaussian:
@@ -59,7 +59,7 @@ class StationaryGaussian(AnalyticPrior):
     basis ``Re F - Im F`` (F the orthonormal Fourier transform; Bracewell 1983) and the eigenvectors of these matrices, so
     that every view is that of a Gaussian with independent entries. A singular spectrum is as a singular C in ``Gaussian``.
 
-    Raises ``ValueError`` for inconsistent shapes, and for a spectrum that is not even, symmetric or is negative.
+    Raises ``ValueError`` for inconsistent shapes, and for a spectrum that is not even or symmetric, or is negative.
     """
 
     coefficients: Gaussian
@@ -174,19 +174,15 @@ def _merge_spectra(moments: Any, images: Array, weight: Array, cross: Array) -> 
     return moments[0] + weight * shift, moments[1] + scatter + between
 
 
+# Compiled, so that nothing is refused: negative eigenvalues, which are rounding errors here, become zero.
 @one_program
-def _sample_covariance(scatter: Array, degrees: Array) -> Covariance:
-    """``scatter / degrees``, of rank ``degrees`` at most."""
-    # Compiled, so that nothing is refused: negative eigenvalues, which are rounding errors here, become zero.
-    covariance = full(scatter / degrees.astype(scatter.dtype), "covariance of data")
-    # The eigenvalues ascend. Those that the rank rules out are rounding errors too.
-    n = scatter.shape[0]
-    return covariance.map(lambda v: jnp.where(jnp.arange(n) >= n - degrees, v, 0))
+def _covariance(matrix: Array) -> Covariance:
+    return full(matrix, "covariance of data")
 
 
 @one_program
 def _stationary(mean: Array, spectrum: Array) -> StationaryGaussian:
-    return StationaryGaussian(mean, spectrum)  # compiled for the same reason
+    return StationaryGaussian(mean, spectrum)
 
 
 def _hartley(x: Array) -> Array:
