@@ -21,7 +21,11 @@ class Checkpoints:
 
     def __init__(self, folder: str | os.PathLike, keep: int = 2):
         path = pathlib.Path(folder).absolute()
-        self._manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True))
+        self._manager = ocp.CheckpointManager(
+            path,
+            item_handlers=ocp.StandardCheckpointHandler(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+        )
 
     @property
     def latest(self) -> int | None:
@@ -29,16 +33,16 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: Any) -> None:
-        """Write ``state`` under its step; a step that is there already is left as it is."""
+        """Write ``state`` under its step, and wait for it; a step that is there already is left as it is."""
         step = int(state.step)
         if step != self.latest:
             self._manager.save(step, args=ocp.args.StandardSave(_named(state)))
+            self._manager.wait_until_finished()  # the next step writes over these arrays
 
     def restore(self, like: PyTree) -> PyTree:
         """The newest state, in the structure of ``like``. Raises ``ValueError`` where there is none or the structure differs."""
         if self.latest is None:
             raise ValueError(f"folder: expected a checkpoint in {self._manager.directory}, got none")
-        self._manager.wait_until_finished()
         named = _named(like)
         stored = self._manager.item_metadata(self.latest)
         found = {name: tuple(leaf.shape) for name, leaf in stored.items()}
@@ -54,8 +58,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), restored)
 
     def close(self) -> None:
-        """Wait for what is being written."""
-        self._manager.wait_until_finished()
+        """Release the folder."""
         self._manager.close()
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..types import real, require
+from ..types import norm, real, require
 
 
 class TrainState(NamedTuple):
@@ -40,12 +40,12 @@ class Trainer(eqx.Module):
 
     Args:
         loss: ``loss(params, key, batch) -> scalar``, a mean over the batch, so that a batch spread over devices has the same
-            gradient. A function of a module or one kept for the run: each new function object compiles anew.
-        optimiser: An optax transformation; its schedule counts the steps.
+            gradient. A Module, or a function that is kept: each new function object compiles anew.
+        optimiser: An optax transformation, made once and kept; its schedule counts the steps.
         ema_decay: Decay d of the average, in [0, 1) (``ValueError``).
     """
 
-    loss: Callable[[PyTree, PRNGKeyArray, Any], Array] = eqx.field(static=True)
+    loss: Callable[[PyTree, PRNGKeyArray, Any], Array]
     optimiser: optax.GradientTransformation = eqx.field(static=True)
     ema_decay: Array = eqx.field(converter=real, default=0.999)
 
@@ -66,4 +66,4 @@ class Trainer(eqx.Module):
         decay = jnp.minimum(self.ema_decay, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: a + (1 - decay).astype(a.dtype) * (p - a), state.ema_params, params)
         new = TrainState(state.step + 1, params, opt_state, average, state.key)
-        return new, TrainInfo(loss, optax.global_norm(gradient))
+        return new, TrainInfo(loss, norm(gradient))
