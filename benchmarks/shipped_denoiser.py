@@ -15,9 +15,6 @@ import importlib.util
 import pathlib
 
 import jax
-
-jax.config.update("jax_num_cpu_devices", 2)  # a convolution runs on one thread: two devices use two cores
-
 import numpy as np
 import optax
 import PIL.Image
@@ -52,6 +49,7 @@ LEVELS = (1600, 1024, 640, 400)  # longest sides
 
 def main() -> None:
     """Train or go on, and print quality by noise level."""
+    jax.config.update("jax_num_cpu_devices", 2)  # XLA's convolutions run on one thread each: two devices use two cores
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("grey", "colour"))
     parser.add_argument("--folder", type=pathlib.Path, required=True)
@@ -81,7 +79,9 @@ def main() -> None:
 
 def training_images(kind: str, wallpapers: pathlib.Path) -> list[np.ndarray]:
     """Bytes ``(H, W, C)`` at several sizes: shrinking removes the blocks of JPEG and gives sharper edges."""
-    files = [wallpapers / name for name in WALLPAPERS] + [_package_file("sklearn", f"datasets/images/{n}.jpg") for n in ("china", "flower")]
+    files = [wallpapers / name for name in WALLPAPERS] + [
+        _package_file("sklearn", f"datasets/images/{n}.jpg") for n in ("china", "flower")
+    ]
     files.append(_package_file("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"))
     out = [image for file in files for image in _shrunk(np.asarray(data.load_image(file)), LEVELS)]
     for name in (*SKIMAGE_BOTH, *SKIMAGE[kind]):
@@ -94,7 +94,9 @@ def training_images(kind: str, wallpapers: pathlib.Path) -> list[np.ndarray]:
 def _package_file(package: str, file: str) -> pathlib.Path:
     found = importlib.util.find_spec(package)
     if found is None:
-        raise SystemExit(f"photographs of {package} are needed: pip install {package.replace('sklearn', 'scikit-learn')}")
+        raise SystemExit(
+            f"photographs of {package} are needed: pip install {package.replace('sklearn', 'scikit-learn')}"
+        )
     return pathlib.Path(found.submodule_search_locations[0]) / file
 
 
@@ -117,7 +119,9 @@ def quality(kind: str):
     images = [np.asarray(data.photograph(name, grey=kind == "grey")) for name in HELD_OUT]
     if kind == "colour":
         images = [i for i in images if i.shape[-1] == 3]
-    crops = np.stack([i[(h := (i.shape[0] - 256) // 2) : h + 256, (w := (i.shape[1] - 256) // 2) : w + 256] for i in images])
+    crops = np.stack(
+        [i[(h := (i.shape[0] - 256) // 2) : h + 256, (w := (i.shape[1] - 256) // 2) : w + 256] for i in images]
+    )
     noise = np.random.default_rng(0).normal(size=crops.shape).astype(np.float32)
 
     @functools.partial(jax.jit, static_argnums=0)

@@ -15,6 +15,7 @@ _SUBPACKAGES = (
     "generators",
     "likelihoods",
     "metrics",
+    "nn",
     "operators",
     "paths",
     "plots",
@@ -24,6 +25,7 @@ _SUBPACKAGES = (
     "samplers",
     "solvers",
     "sweeps",
+    "train",
     "transforms",
     "types",
 )

@@ -32,7 +32,7 @@ def describe(net: nnx.Module) -> dict[str, Any]:
     Raises ``ValueError`` when an argument of the constructor is not an attribute, or not of a kind named above.
     """
     name, arguments = type(net).__name__, {}
-    for argument in _parameters(type(net)):
+    for argument in (a for a in _parameters(type(net)) if a != "rngs"):
         if not hasattr(net, argument):
             raise ValueError(f"net: expected {name} to keep its argument {argument!r} as an attribute of that name")
         arguments[argument] = _encode(getattr(net, argument), f"{name}.{argument}")
@@ -46,15 +46,15 @@ def build(description: Any, rngs: nnx.Rngs, architectures: Sequence[type[nnx.Mod
     """
     known = {cls.__name__: cls for cls in (*ARCHITECTURES, *architectures)}
     name = description.get("architecture") if isinstance(description, dict) else description
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"architecture: expected one of {', '.join(known)}, got {name!r}")
     given = description.get("arguments")
     if not isinstance(given, dict):
         raise ValueError(f"arguments: expected a dictionary of the arguments of {name}, got {given!r}")
-    arguments = {n: _decode(n, value, rngs, architectures) for n, value in given.items()}
-    if "rngs" in inspect.signature(known[name].__init__).parameters:
-        arguments["rngs"] = rngs
     try:
+        arguments = {n: _decode(n, value, rngs, architectures) for n, value in given.items()}
+        if "rngs" in _parameters(known[name]):
+            arguments["rngs"] = rngs
         return known[name](**arguments)
     except TypeError as error:
         raise ValueError(f"arguments: expected those of {name}, got {sorted(given)} ({error})") from error
@@ -62,7 +62,7 @@ def build(description: Any, rngs: nnx.Rngs, architectures: Sequence[type[nnx.Mod
 
 def tensors_of(net: nnx.Module) -> dict[str, np.ndarray]:
     """The weights by their path in the network, ``encoder.0.1.first.kernel``. Raises ``ValueError`` for other than floats."""
-    tensors = {_name(path): leaf for path, leaf in _flat(nnx.state(net)).items()}
+    tensors, _ = _named(nnx.state(net))
     for name, leaf in tensors.items():
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"net: expected floating weights, got {leaf.dtype} at {name}")
@@ -78,22 +78,21 @@ def assemble(
     """
     net = nnx.eval_shape(lambda: build(description, nnx.Rngs(0), architectures))
     graph, state = nnx.split(net)
-    wanted = {_name(path): (path, leaf) for path, leaf in _flat(state).items()}
+    wanted, structure = _named(state)
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         raise ValueError(
             f"tensors: expected those of {description['architecture']}; missing {_short(missing)}, extra {_short(extra)}"
         )
-    for name, (_, leaf) in wanted.items():
+    for name, leaf in wanted.items():
         if tensors[name].shape != leaf.shape:
             raise ValueError(f"tensors: expected shape {leaf.shape} for {name}, got {tensors[name].shape}")
-    weights = nnx.from_flat_state({path: _full(tensors[name]) for name, (path, _) in wanted.items()})
-    return nnx.merge(graph, weights)
+    return nnx.merge(graph, structure.unflatten([_full(tensors[name]) for name in wanted]))
 
 
 def _parameters(cls: type) -> list[str]:
-    names = inspect.signature(cls.__init__).parameters  # the signature of the class itself is that of Flax's metaclass
-    return [name for name in names if name not in ("self", "rngs")]
+    names = list(inspect.signature(cls.__init__).parameters)  # type: ignore[misc]  # that of cls is of Flax's metaclass
+    return names[1:]
 
 
 def _encode(value: Any, where: str) -> Any:
@@ -122,12 +121,10 @@ def _decode(name: str, value: Any, rngs: nnx.Rngs, architectures: Sequence[type[
     return value
 
 
-def _flat(state: Any) -> dict[tuple, Any]:
-    return dict(nnx.to_flat_state(nnx.pure(state)))
-
-
-def _name(path: tuple) -> str:
-    return ".".join(map(str, path))
+def _named(state: nnx.State) -> tuple[dict[str, Any], Any]:
+    """The leaves of a state by name, and the structure of its pure dictionary."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(state))
+    return {".".join(str(entry.key) for entry in path): leaf for path, leaf in leaves}, structure
 
 
 def _full(tensor: np.ndarray) -> jax.Array:

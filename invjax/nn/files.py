@@ -34,7 +34,7 @@ def save(net: nnx.Module | Frozen, path: str | os.PathLike, *, dtype: Any = None
     if dtype is not None and np.dtype(dtype) != np.float16:
         raise ValueError(f"dtype: expected None or float16, got {dtype}")
     tensors = {name: _stored(tensor, name, dtype) for name, tensor in tensors_of(net).items()}
-    header = {"format": "invjax", "network": json.dumps(describe(net))}
+    header = {"network": json.dumps(describe(net))}  # one entry: safetensors writes several in a random order
     write_bytes(path, safetensors.numpy.save(tensors, header))
 
 

@@ -38,11 +38,11 @@ def read_torch(path: str | os.PathLike) -> Any:
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path}: expected a checkpoint in the zip format of PyTorch 1.6 or later; load an older one there and save it again"
-        )
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError(
+                "expected the zip format of PyTorch 1.6 or later; load an older file there and save it again"
+            )
         with zipfile.ZipFile(path) as archive:
             return _read(archive)
     except Exception as error:  # a damaged pickle or archive raises a dozen types

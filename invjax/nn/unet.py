@@ -149,8 +149,11 @@ class Attention(nnx.Module):
     def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, "H W C"]:
         """The layer at ``x``."""
         height, width, features = x.shape
-        parts = self.project(group_norm(x)).reshape(height * width, 3, self.heads, features // self.heads)
-        mixed = jax.nn.dot_product_attention(parts[:, 0], parts[:, 1], parts[:, 2])
+        size = features // self.heads
+        parts = self.project(group_norm(x)).reshape(height * width, 3, self.heads, size)
+        query, key, value = parts[:, 0], parts[:, 1], parts[:, 2]
+        logits = jnp.einsum("qhc,khc->hqk", query, key).astype(at_least_float32(x.dtype)) / math.sqrt(size)
+        mixed = jnp.einsum("hqk,khc->qhc", jax.nn.softmax(logits).astype(x.dtype), value)
         return x + self.out(mixed.reshape(height, width, features))
 
 

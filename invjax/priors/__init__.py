@@ -10,6 +10,7 @@ from .empirical import Empirical
 from .gaussian import Gaussian
 from .group import GroupL1
 from .huber import Huber
+from .lipschitz import residual_lipschitz
 from .locality import Locality, receptive_field
 from .mixture import GaussianMixture
 from .nuclear import NuclearNorm
@@ -77,5 +78,6 @@ __all__ = [
     "fit_stationary",
     "huber_tv",
     "receptive_field",
+    "residual_lipschitz",
     "wavelet_dictionary",
 ]

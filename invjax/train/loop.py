@@ -98,7 +98,8 @@ class _Log:
 
     def __init__(self, folder: str | os.PathLike | None, on_log: Callable[[dict[str, Any], TrainState], None]):
         self.path = None if folder is None else pathlib.Path(folder) / "log.jsonl"
-        self.on_log, self.losses, self.since = on_log, [], time.perf_counter()
+        self.on_log, self.since = on_log, time.perf_counter()
+        self.losses: list[Any] = []
 
     def add(self, info: TrainInfo) -> None:
         self.losses.append(info.loss)

@@ -18,8 +18,7 @@ NETWORKS = {
     "drunet_bfloat16": lambda rngs: DRUNet(1, (4, 6), 1, dtype="bfloat16", rngs=rngs),
     "dncnn": lambda rngs: DnCNN(1, 4, 3, rngs=rngs),
     "dncnn_map": lambda rngs: DnCNN(3, 4, 2, False, activation="elu", noise_map=True, rngs=rngs),
-    "unet": lambda rngs: UNet(3, (4, 6), 1, rngs=rngs),
-    "unet_attention": lambda rngs: UNet(1, (2, 4), 2, attention=True, rngs=rngs),
+    "unet": lambda rngs: UNet(3, (2, 4), 2, attention=True, rngs=rngs),
     "edm": lambda rngs: EDMDenoiser(UNet(1, (2, 4), 1, rngs=rngs)),
     "edm_map": lambda rngs: EDMDenoiser(DnCNN(1, 4, 2, activation="softplus", noise_map=True, rngs=rngs), 0.3, 0.4),
     "gradient_step": lambda rngs: GradientStep(DRUNet(1, (3, 4), 1, activation="elu", rngs=rngs)),
@@ -28,7 +27,7 @@ NETWORKS = {
 }
 CHANNELS = {"drunet": 3, "dncnn_map": 3, "unet": 3, "lipschitz_folded": 3}
 ROUGH = ("drunet_bfloat16",)  # too imprecise for finite differences
-MAPS = ("drunet", "drunet_patch", "dncnn_map", "edm_map", "gradient_step", "lipschitz")  # sigma may be a map
+MAPS = ("drunet", "drunet_patch", "dncnn_map", "edm_map", "lipschitz")  # sigma may be a map
 
 
 def network(name, seed=0):
