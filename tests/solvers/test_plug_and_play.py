@@ -11,6 +11,7 @@ import pytest
 
 from invjax import iterate, likelihoods, operators, priors, samplers, solve, solvers, transforms
 from invjax.drive import check
+from invjax.reducers import Every
 
 N, SIGMA, LEVEL, ALPHA = 5, 0.4, 0.3, 0.7
 
@@ -185,6 +186,16 @@ def test_pnp_sgd_with_a_constant_step_keeps_its_variance():
     exact = c / (2 - c)
     assert abs(variance / exact - 1) <= 3 * np.sqrt(2 / lanes)
     assert abs(mean) <= 3 * np.sqrt(exact / lanes)
+
+
+def test_steps_are_flat_before_they_decay():
+    method = solvers.PnPSGD(Quadratic(), Flat(), 0.5, 0.8, num_flat=3)
+    _, steps, _ = iterate(method, jnp.zeros(2), 6, key=jax.random.key(0), trace=Every(1, of=_step_size))
+    np.testing.assert_allclose(steps, 0.5 * np.array([1, 1, 1, 1, 2**-0.8, 3**-0.8]), rtol=1e-12)
+
+
+def _step_size(state, info):
+    return info.step_size
 
 
 def test_noise_leaves_a_saddle():
