@@ -108,7 +108,7 @@ def log_posterior(x: jax.Array, y: jax.Array, problem: Any, mixture: Any) -> jax
 
 def main() -> None:
     args = parser(__doc__.splitlines()[0]).parse_args()
-    num_tests, num_steps = (10, 2000) if args.quick else (50, 60_000)
+    num_tests, num_steps = (10, 2000) if args.quick else (50, 20_000)
     mixture, clean = digits(num_tests)
     keys = jax.random.split(jax.random.key(1), num_tests)
     lines = []
