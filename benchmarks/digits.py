@@ -5,7 +5,7 @@
 The mixture of ten components is fitted to scikit-learn's digits (values in [0, 1]; 50 images are kept apart), so the posterior
 mean is known in closed form, and the denoiser is exact. Two problems with sigma = 0.05: half of the pixels, and a 3 x 3 box blur.
 The claims are those of Laumont et al. 2022 (SIAM J. Imaging Sci. 15) and 2023 (J. Math. Imaging Vis. 65), scaled down. Needs
-scikit-learn. The quality is the PSNR of the mean image error over all images.
+scikit-learn. The quality is the mean of the PSNR over the images.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Trains the denoisers that come with the package, and measures them by noise level.
+"""Trains the denoisers that are to come with the package, and measures them by noise level.
 
     python benchmarks/shipped_denoiser.py grey --folder runs/grey --wallpapers /usr/share/backgrounds
 
-It goes on from the newest checkpoint in the folder, so it may be stopped at any time. The photographs are those of
-``invjax/nn/weights/NOTICE.md``: the Debian package ``lomiri-wallpapers-16.04``, and the Python packages scikit-learn,
+It goes on from the newest checkpoint in the folder, so it may be stopped at any time. The photographs are named below
+(CC-BY, CC0 or public domain): from the Debian package ``lomiri-wallpapers-16.04`` and the Python packages scikit-learn,
 scikit-image and matplotlib. The four photographs on which it is measured are never trained on.
 """
 
