@@ -64,7 +64,8 @@ def fit(
                     _require_finite(done, float(info.loss))
                     checkpoints.save(state)
     except KeyboardInterrupt:
-        if checkpoints is not None:
+        # Inside a step the old arrays may be used up before the new ones are named: then the last checkpoint stands.
+        if checkpoints is not None and not any(a.is_deleted() for a in jax.tree.leaves(state)):
             checkpoints.save(state)
         raise
     finally:
