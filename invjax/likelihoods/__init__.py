@@ -4,6 +4,7 @@ from .amplitude import Amplitude
 from .base import Fidelity, NoiseModel
 from .constraints import Ball, Noiseless
 from .correlated import CorrelatedGaussian
+from .gauss_newton import GaussNewton
 from .gaussian import Gaussian
 from .itoh import Itoh
 from .laplace import Laplace
@@ -28,6 +29,7 @@ __all__ = [
     "Fidelity",
     "FisherTippett",
     "Gamma",
+    "GaussNewton",
     "Gaussian",
     "Huber",
     "InverseProblem",

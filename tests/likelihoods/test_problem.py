@@ -8,7 +8,7 @@ import pytest
 
 from invjax import Fn, InverseProblem, Likelihood, types
 from invjax import operators as ops
-from invjax.likelihoods import Gaussian, Poisson, PoissonGaussian
+from invjax.likelihoods import Gaussian, GaussNewton, Poisson, PoissonGaussian
 
 IMAGE = (6, 5, 1)
 
@@ -160,3 +160,41 @@ def test_errors_name_argument_expected_and_got(message):
     with pytest.raises(ValueError) as error:
         ERRORS[message]()
     assert message in str(error.value)
+
+
+def test_gauss_newton_prox_is_that_of_the_linearised_model():
+    """Against the normal equations with the Jacobian ``2 diag(B x) B`` of ``(B x)^2``; exact for a linear operator."""
+    B = np.random.default_rng(0).normal(size=(9, 30))
+    A = ops.PhaseRetrieval(ops.Matrix(B) @ ops.Reshape(IMAGE, (30,)))
+    complex_model = ops.PhaseRetrieval(ops.Matrix(B + 0j) @ ops.Reshape(IMAGE, (30,), complex=True))
+    x, sigma, step = image(), 0.3, 0.02
+    y = A(image(1)) + 0.1
+    f = InverseProblem(A, Gaussian(sigma)).likelihood(y)
+    g = GaussNewton(f)
+    J = 2 * (B @ np.ravel(x))[:, None] * B
+    residual = np.asarray(y) - (B @ np.ravel(x)) ** 2
+    moved = np.linalg.solve(np.eye(30) + step / sigma**2 * J.T @ J, step / sigma**2 * J.T @ residual)
+    np.testing.assert_allclose(np.ravel(g.prox(x, step) - x), moved, atol=1e-8)
+    np.testing.assert_array_equal(g(x), f(x))
+    np.testing.assert_array_equal(g.grad(x), -g.score(x))
+    # Of a complex image the model is differentiable in the real sense: real and imaginary part are unknowns of their own.
+    z = image(complex=True)
+    u, step = B @ np.ravel(z), 0.003
+    J = 2 * np.concatenate([(u.conj()[:, None] * B).real, (-u.conj()[:, None] * B).imag], 1)
+    moved = np.linalg.solve(
+        np.eye(60) + step / sigma**2 * J.T @ J, step / sigma**2 * J.T @ (np.asarray(y) - np.abs(u) ** 2)
+    )
+    change = np.ravel(GaussNewton(InverseProblem(complex_model, Gaussian(sigma)).likelihood(y)).prox(z, step) - z)
+    np.testing.assert_allclose(np.concatenate([change.real, change.imag]), moved, atol=1e-8)
+    linear = InverseProblem(blur(), Gaussian(sigma)).likelihood(image(1))
+    np.testing.assert_allclose(GaussNewton(linear).prox(x, step), linear.prox(x, step), atol=1e-12)
+
+
+def test_gauss_newton_needs_an_operator():
+    f = InverseProblem(Fn(nonlinear, jnp.ones(IMAGE)), Gaussian(0.4)).likelihood(jnp.ones(IMAGE, complex))
+    with pytest.raises(
+        ValueError, match=r"likelihood: expected an operator to linearise \(operators.Operator\), got Fn"
+    ):
+        GaussNewton(f)
+    with pytest.raises(ValueError, match="likelihood: expected a Likelihood, got Gaussian"):
+        GaussNewton(Gaussian(1.0))

@@ -108,6 +108,7 @@ CASES = {
     "proximal_gradient_plug": Case(solvers.ProximalGradient, "plug", implicit=""),
     "admm_plug": Case(solvers.ADMM, "plug", implicit=""),
     "dpir": Case(lambda f, g, h: solvers.DPIR(f, MEMORY, jnp.stack([3 * h, 2 * h]), g.lam), "plug", implicit=""),
+    "hqs_gauss_newton": Case(lambda f, g, h: solvers.HQS(likelihoods.GaussNewton(f), g, h), data="phase", implicit=""),
     "gradient_step": Case(lambda f, g, h: solvers.GradientStepPnP(f, g, 20 * h), "gradient_step", implicit=""),
     "pnp_sgd": Case(lambda f, g, h: solvers.PnPSGD(f, g, h), "red", implicit="", random=True),
     "continuation": Case(
