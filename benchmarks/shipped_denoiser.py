@@ -1,10 +1,13 @@
-"""Trains the denoisers that are to come with the package, and measures them by noise level.
+"""Trains the denoisers that come with the package, and writes them into it.
 
-    python benchmarks/shipped_denoiser.py grey --folder runs/grey --wallpapers /usr/share/backgrounds
+    python benchmarks/shipped_denoiser.py grey --folder runs/grey --wallpapers /usr/share/backgrounds --ship
+    python benchmarks/shipped_denoiser.py colour --folder runs/colour --wallpapers /usr/share/backgrounds --from-grey --ship
 
-It goes on from the newest checkpoint in the folder, so it may be stopped at any time. The photographs are named below
-(CC-BY, CC0 or public domain): from the Debian package ``lomiri-wallpapers-16.04`` and the Python packages scikit-learn,
-scikit-image and matplotlib. The four photographs on which it is measured are never trained on.
+It goes on from the newest checkpoint in the folder, so it may be stopped at any time. With ``--from-grey`` a colour network
+starts as the shipped grey one applied to the mean of the channels. ``denoising.py`` measures the result.
+
+The photographs are named below (CC-BY, CC0 or public domain): from the Debian package ``lomiri-wallpapers-16.04`` and the
+Python packages scikit-learn, scikit-image and matplotlib. The four photographs of ``denoising.py`` are never trained on.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import importlib.util
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import PIL.Image
@@ -22,7 +26,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from invjax import data, metrics
-from invjax.nn.drunet import light_drunet
+from invjax.nn import light_drunet, load, save, shipped_denoiser
 from invjax.train.data import Patches
 from invjax.train.denoising import DenoisingLoss
 from invjax.train.loop import fit
@@ -44,6 +48,7 @@ SKIMAGE_BOTH = ("retina", "rocket", "hubble_deep_field", "immunohistochemistry")
 HELD_OUT = ("camera", "chelsea", "coffee", "astronaut")
 SIGMAS = (5, 15, 25, 50, 75)
 LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
+WEIGHTS = pathlib.Path(__file__).parents[1] / "invjax" / "nn" / "weights"
 LEVELS = (1600, 1024, 640, 400)  # longest sides
 
 
@@ -57,10 +62,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=7e-4)
+    parser.add_argument("--from-grey", action="store_true")
+    parser.add_argument("--export", type=pathlib.Path, help="write the averaged weights to this file at the end")
+    parser.add_argument("--average", type=pathlib.Path, help="ship the mean of the weights and those in this file")
+    parser.add_argument("--ship", action="store_true", help="write weights and log into the package at the end")
     args = parser.parse_args()
     images = training_images(args.kind, args.wallpapers)
     print(f"{len(images)} images, {sum(i.shape[0] * i.shape[1] for i in images) / 1e6:.1f} MPix", flush=True)
-    graph, params = nnx.split(light_drunet(images[0].shape[-1], rngs=nnx.Rngs(0)))
+    graph, params = nnx.split(
+        colour_from_grey() if args.from_grey else light_drunet(images[0].shape[-1], rngs=nnx.Rngs(0))
+    )
     schedule = optax.warmup_cosine_decay_schedule(0.0, args.rate, 500, args.steps, args.rate / 100)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
     trainer = Trainer(DenoisingLoss(graph), optimiser, ema_decay=0.9995)
@@ -74,7 +85,30 @@ def main() -> None:
 
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     patches = Patches(images, 64, args.batch, seed=2)
-    fit(trainer, state, patches, args.steps, folder=args.folder, log_every=250, on_log=on_log, mesh=mesh)
+    state = fit(trainer, state, patches, args.steps, folder=args.folder, log_every=250, on_log=on_log, mesh=mesh)
+    weights = state.ema_params
+    if args.export:
+        save(nnx.merge(graph, weights), args.export)
+    if args.average:
+        weights = jax.tree.map(lambda a, b: (a + b) / 2, weights, nnx.state(load(args.average)))
+    if args.ship:
+        save(nnx.merge(graph, weights), WEIGHTS / f"{args.kind}.safetensors", dtype="float16")
+        lines = (args.folder / "log.jsonl").read_text().splitlines(keepends=True)
+        (WEIGHTS / f"{args.kind}_training.jsonl").write_text("".join(line for line in lines if "psnr" in line))
+
+
+def colour_from_grey() -> nnx.Module:
+    """A colour network that gives every channel the correction which the grey network gives to the mean of the channels.
+
+    A channel of pixel k (of the squares of pixels) is channel ``3 k + c`` of the first layer and of the last.
+    """
+    grey, colour = shipped_denoiser("grey").net, light_drunet(3, rngs=nnx.Rngs(0))
+    weights = nnx.to_pure_dict(nnx.state(grey))
+    head, tail = (weights[layer]["kernel"] for layer in ("head", "tail"))
+    weights["head"]["kernel"] = jnp.concatenate([jnp.repeat(head[:, :, :-1], 3, 2) / 3, head[:, :, -1:]], 2)
+    weights["tail"]["kernel"] = jnp.repeat(tail, 3, 3)
+    nnx.update(colour, jax.tree.map(jnp.asarray, weights))
+    return colour
 
 
 def training_images(kind: str, wallpapers: pathlib.Path) -> list[np.ndarray]:

@@ -12,8 +12,8 @@ import pathlib
 OURS = "| case | seconds | median | compile | quality | further |\n|---|---|---|---|---|---|"
 PEERS = "| ours | seconds | peer | its seconds | ratio | quality | its quality | further |\n|---|---|---|---|---|---|---|---|"
 FACTS = (
-    *("psnr", "iterations_per_second", "ess_per_second"),
-    *("peer_psnr", "peer_steps", "peer_reached", "peer_iterations_per_second", "ess_ratio"),
+    *("psnr", "iterations_per_second", "ess_per_second", "tv", "over_tv"),
+    *("peer_psnr", "peer_steps", "peer_reached", "peer_iterations_per_second", "ess_ratio", "over_peer"),
 )
 
 
@@ -30,7 +30,9 @@ def number(value: object) -> str:
 
 def facts(line: dict, prefix: str) -> str:
     """The further fields that this line has, ours or the peer's."""
-    chosen = [f for f in FACTS if f in line and (f.startswith(("peer", "ess_ratio")) == (prefix == "peer"))]
+    chosen = [
+        f for f in FACTS if f in line and (f.startswith(("peer", "ess_ratio", "over_peer")) == (prefix == "peer"))
+    ]
     return ", ".join(f"{f.removeprefix('peer_').replace('_', ' ')} {number(line[f])}" for f in chosen)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from .. import __version__
 from .options import (
     METHODS,
     NOISES,
+    NUM_SAMPLES,
     OPERATORS,
     PRIORS,
     OptionError,
@@ -82,9 +84,16 @@ def restore(
             show_default=False,
         ),
     ] = None,
-    prior: Annotated[str, typer.Option(help="tv, or tv:WEIGHT to fix the weight.")] = "tv",
-    method: Annotated[str, typer.Option(help=f"Sampler: {', '.join(METHODS)}.")] = "skrock",
-    num_samples: Annotated[int, typer.Option(help="Posterior samples per chain.")] = 150,
+    prior: Annotated[
+        str,
+        typer.Option(
+            help="denoiser (the one that comes with the package) or tv; denoiser:WEIGHT or tv:WEIGHT fixes the weight."
+        ),
+    ] = "denoiser",
+    method: Annotated[str, typer.Option(help="Sampler: skrock; or pnp-ula (denoiser), myula (tv).")] = "skrock",
+    num_samples: Annotated[
+        int | None, typer.Option(help="Posterior samples per chain [default: 50, tv 150].", show_default=False)
+    ] = None,
     num_chains: Annotated[int, typer.Option(help="Chains (at least 2).")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     size: Annotated[
@@ -101,35 +110,41 @@ def restore(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print report.json and nothing else.")] = False,
 ) -> None:
-    """Restore a photograph: MAP estimate with total variation, posterior mean and pixelwise uncertainty.
+    """Restore a photograph: most probable image, posterior mean and pixelwise uncertainty.
 
     A clean photograph is first degraded by --operator and --noise, and the restorations are compared with it. With
     --measured the image is the measurement, --operator is what degraded it, and its unknown border is restored too.
     """
-    try:
-        model = parse_spec(operator, OPERATORS, "--operator")
+    with _one_line():
+        model, regulariser = parse_spec(operator, OPERATORS, "--operator"), parse_spec(prior, PRIORS, "--prior")
         default = None if measured else default_noise(model)
-        options = _checked(
-            RestoreOptions(
-                photo=photo,
-                measured=measured,
-                operator=model,
-                noise=default if noise is None else parse_spec(noise, NOISES, "--noise"),
-                prior=parse_spec(prior, PRIORS, "--prior"),
-                method=method,
-                num_samples=num_samples,
-                num_chains=num_chains,
-                seed=seed,
-                size=size,
-                output=output,
-                force=force,
-                quiet=quiet,
-                json=json,
-            )
+        options = RestoreOptions(
+            photo=photo,
+            measured=measured,
+            operator=model,
+            noise=default if noise is None else parse_spec(noise, NOISES, "--noise"),
+            prior=regulariser,
+            method=method,
+            num_samples=NUM_SAMPLES[regulariser.name] if num_samples is None else num_samples,
+            num_chains=num_chains,
+            seed=seed,
+            size=size,
+            output=output,
+            force=force,
+            quiet=quiet,
+            json=json,
         )
+        _check(options)
         from .restore import run  # jax is imported here, after all that can be refused without it
 
         run(options)
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn what a user can cause into one line on stderr and an exit code."""
+    try:
+        yield
     except OptionError as error:
         raise typer.Exit(_say(str(error), 2)) from None
     except OSError as error:
@@ -142,10 +157,13 @@ def restore(
         raise typer.Exit(_say("out of memory; give a smaller --size", 2)) from None
 
 
-def _checked(options: RestoreOptions) -> RestoreOptions:
+def _check(options: RestoreOptions) -> None:
     check_operator(options.operator, options.measured)
-    if options.method not in METHODS:
-        raise OptionError(f"--method: expected one of {', '.join(METHODS)}, got {options.method!r}")
+    known = METHODS[options.prior.name]
+    if options.method not in known:
+        raise OptionError(
+            f"--method: expected one of {', '.join(known)} with --prior {options.prior.name}, got {options.method!r}"
+        )
     check_range("--num-samples", options.num_samples, 8, 100_000)
     check_range("--num-chains", options.num_chains, 2, 100)
     check_range("--seed", options.seed, 0, 2**32 - 1)
@@ -156,4 +174,3 @@ def _checked(options: RestoreOptions) -> RestoreOptions:
     if photo is not None and not photo.is_file():
         found = "a folder" if photo.is_dir() else "a device" if photo.exists() else "no such file"
         raise OptionError(f"{photo}: expected an image file, got {found}")
-    return options

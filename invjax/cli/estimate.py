@@ -1,8 +1,11 @@
-"""The three computations of ``invjax restore``: the weight, the MAP estimate, the posterior."""
+"""What ``invjax restore`` computes with any prior: the choice of its weight, the posterior by chains, their summary.
+
+An approach (``tv.TotalVariation``, ``learned.LearnedDenoiser``) has ``weights``, ``posterior_factors``, ``reconstruct``,
+``map_estimate`` and ``sampler``.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,23 +17,16 @@ from jaxtyping import Array
 
 from .. import metrics
 from ..chains import sample_chains
-from ..drive import iterate, sample, solve
+from ..drive import sample
 from ..likelihoods import Likelihood
 from ..operators import LinearOperator, linearise
-from ..operators.spectrum import RealFourier
-from ..priors import TV
 from ..reducers import Every, Moments, Quantiles
-from ..samplers import MYULA, SKROCK, Moreau, max_step_size, posterior_sure
-from ..solvers import FISTA, SplitBregman, discrepancy, sure
+from ..samplers import posterior_sure
+from ..solvers import discrepancy, sure
 from ..sweeps import sweep
 from ..types import Fn
 
-WEIGHTS = np.geomspace(1.0, 200.0, 16).astype(np.float32)
-_SWEEP_STEPS = 60
-_PILOT_FACTORS = np.array([1.0, 1.5, 2.2, 3.3, 5.0, 7.5], np.float32)
 _PILOT_SAMPLES, _PILOT_BURN_IN = 25, 15
-_STAGES = 10
-_INNER = 8  # enough for the prox at the largest weights; at small ones 5 would do
 _TRACED_PIXELS = 1024
 _MARGIN = 1.5  # over the Lipschitz constant of the Gauss-Newton form at one point
 
@@ -52,45 +48,28 @@ def lipschitz_constant(likelihood: Likelihood, x: Array) -> Array:
     return _MARGIN * (linearise(likelihood.operator, x).norm() / likelihood.noise.sigma) ** 2
 
 
-def map_method(likelihood: Likelihood, lam: Any, lipschitz: Array) -> tuple[Any, TV]:
-    """Solver and prior: split Bregman where operator and circular TV share the Fourier basis, else FISTA."""
-    shape = likelihood.operator.in_structure.shape
-    gram = likelihood.operator.gram_spectrum if isinstance(likelihood.operator, LinearOperator) else None
-    if gram is not None and isinstance(gram.right, RealFourier):
-        prior = TV(shape, lam, boundary="circular")
-        return SplitBregman(likelihood, prior, 20 * lam), prior  # 1 / 20 is a typical difference of neighbouring pixels
-    prior = TV(shape, lam)
-    return FISTA(likelihood, prior, 1 / lipschitz), prior
-
-
 def choose_weight(
-    key: Array, likelihood: Likelihood, start: Array, lipschitz: Array, truth: Array | None, window: tuple, mesh: Any
+    key: Array, approach: Any, likelihood: Likelihood, start: Array, truth: Array | None = None
 ) -> Choice:
     """Run all weights as one program; take the one with the smallest SURE, which does not look at the truth."""
-    reference = truth if truth is not None else start[window]
-    score = functools.partial(_score_weight, window=window)
-    risk, misfit, psnr = sweep(score, WEIGHTS, key, likelihood, start, lipschitz, reference, batch_size=1, mesh=mesh)
-    chosen = float(WEIGHTS[int(jnp.nanargmin(risk))])
+    weights, reference = approach.weights, start if truth is None else truth
+    mesh = cpu_mesh(len(weights))
+    risk, misfit, psnr = sweep(
+        _score_weight, weights, key, approach, likelihood, start, reference, batch_size=1, mesh=mesh
+    )
+    chosen = float(weights[int(jnp.nanargmin(risk))])
     quality = None if truth is None else np.asarray(psnr)
-    return Choice(WEIGHTS, np.asarray(risk), np.asarray(misfit), quality, chosen)
+    return Choice(weights, np.asarray(risk), np.asarray(misfit), quality, chosen)
 
 
 def _score_weight(
-    lam: Array, key: Array, likelihood: Likelihood, start: Array, lipschitz: Array, reference: Array, *, window: tuple
+    lam: Array, key: Array, approach: Any, likelihood: Likelihood, start: Array, reference: Array
 ) -> tuple[Array, Array, Array]:
     def reconstruct(y: Array) -> Array:
-        f = Likelihood(likelihood.operator, likelihood.noise, y)
-        return iterate(map_method(f, lam, lipschitz)[0], start, _SWEEP_STEPS)[0].position
+        return approach.reconstruct(Likelihood(likelihood.operator, likelihood.noise, y), start, lam)
 
     x = reconstruct(likelihood.y)
-    risk = sure(key, reconstruct, likelihood)
-    return risk, discrepancy(likelihood, x), metrics.psnr(x[window], reference)
-
-
-def map_estimate(likelihood: Likelihood, start: Array, lipschitz: Array, lam: float) -> Any:
-    """The MAP estimate: a ``Solution``."""
-    method, _ = map_method(likelihood, jnp.float32(lam), lipschitz)
-    return solve(method, start, rtol=1e-4, max_steps=2000)
+    return sure(key, reconstruct, likelihood), discrepancy(likelihood, x), metrics.psnr(x, reference)
 
 
 class PilotChoice(NamedTuple):
@@ -101,20 +80,18 @@ class PilotChoice(NamedTuple):
     chosen: float
 
 
-def choose_posterior_weight(
-    key: Array, likelihood: Likelihood, start: Array, lipschitz: Array, lam: float
-) -> PilotChoice:
+def choose_posterior_weight(key: Array, approach: Any, likelihood: Likelihood, start: Array, lam: float) -> PilotChoice:
     """The weight whose posterior mean has the smallest SURE, at or above that of the MAP estimate.
 
     The mean of a posterior needs a larger weight than its mode; both are chosen without the truth.
     """
-    weights = np.float32(lam) * _PILOT_FACTORS
-    risk = sweep(_pilot, weights, key, likelihood, start, lipschitz, batch_size=1, mesh=cpu_mesh(len(weights)))
+    weights = np.float32(lam) * approach.posterior_factors
+    risk = sweep(_pilot, weights, key, approach, likelihood, start, batch_size=1, mesh=cpu_mesh(len(weights)))
     return PilotChoice(weights, np.asarray(risk), float(weights[int(jnp.nanargmin(risk))]))
 
 
-def _pilot(lam: Array, key: Array, likelihood: Likelihood, start: Array, lipschitz: Array) -> Array:
-    sampler = skrock(likelihood, lam, lipschitz)
+def _pilot(lam: Array, key: Array, approach: Any, likelihood: Likelihood, start: Array) -> Array:
+    sampler, _, _ = approach.sampler("skrock", likelihood, lam, _PILOT_SAMPLES)
     collect = Moments(of=Fn(_prediction, likelihood.operator))
     samples = sample(key, sampler, start, _PILOT_SAMPLES, burn_in=_PILOT_BURN_IN, collect=collect)
     return posterior_sure(likelihood, samples.collected.mean, samples.collected.variance)
@@ -137,22 +114,23 @@ class Posterior(NamedTuple):
 
 def posterior(
     keys: Array,
+    approach: Any,
     likelihood: Likelihood,
     start: Array,
-    lipschitz: Array,
-    lam: float,
+    lam: float | None,
     method: str,
     num_samples: int,
     *,
-    mesh: Mesh | None = None,
     num_chunks: int = 1,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Posterior:
-    """Langevin chains from the MAP estimate on the posterior with a Moreau-smoothed TV prior.
+    """Langevin chains from the MAP estimate on the posterior of the approach, whose prior has the weight ``lam``, if any.
 
     ``on_progress`` gets the fraction of the steps that are done, ``num_chunks`` times during collection.
     """
-    sampler, burn_in, thinning = sampler_for(method, likelihood, lam, lipschitz, num_samples)
+    sampler, burn_in, thinning = approach.sampler(
+        method, likelihood, None if lam is None else jnp.float32(lam), num_samples
+    )
     num_steps = burn_in + num_samples * thinning
     pixels = jnp.linspace(0, start.size - 1, min(_TRACED_PIXELS, start.size)).astype(jnp.int32)
     collect = {
@@ -168,7 +146,7 @@ def posterior(
         burn_in=burn_in,
         thinning=thinning,
         collect=collect,
-        mesh=mesh,
+        mesh=cpu_mesh(len(keys)),
         num_chunks=num_chunks,
         on_chunk=lambda run: on_progress(int(run.step[0]) / num_steps),
     )
@@ -177,25 +155,6 @@ def posterior(
     variance = moments.variance.mean(0) + moments.mean.var(0)
     draws = samples.collected["draws"]
     return Posterior(moments.mean.mean(0), jnp.sqrt(variance), quantiles[0], quantiles[1], draws, samples.status)
-
-
-def sampler_for(
-    method: str, likelihood: Likelihood, lam: float, lipschitz: Array, num_samples: int
-) -> tuple[Any, int, int]:
-    """Sampler, burn-in and thinning. Both target the TV posterior with envelope parameter ``1 / L``."""
-    if method == "myula":
-        _, prior = map_method(likelihood, jnp.float32(lam), lipschitz)
-        # Half the stability bound of the likelihood and the envelope together.
-        sampler = MYULA(likelihood, prior, step_size=1 / (2 * lipschitz), smoothing=1 / lipschitz, num_inner=_INNER)
-        return sampler, 10 * num_samples, 20
-    return skrock(likelihood, jnp.float32(lam), lipschitz), max(10, num_samples // 5), 1
-
-
-def skrock(likelihood: Likelihood, lam: Array, lipschitz: Array) -> SKROCK:
-    """SK-ROCK on the Moreau-smoothed TV posterior, at half its largest stable step."""
-    _, prior = map_method(likelihood, lam, lipschitz)
-    step_size = 0.5 * max_step_size(2 * lipschitz, _STAGES)  # L of the likelihood plus 1 / smoothing
-    return SKROCK(likelihood, Moreau(prior, 1 / lipschitz, _INNER), step_size, _STAGES)
 
 
 def summarise_draws(draws: Array) -> dict[str, Array]:

@@ -31,8 +31,10 @@ OPERATORS = {
 SIMULATED = ("motion-blur", "inpaint", "mri", "tomography", "phase-retrieval")
 """Operators whose measurement is no image, or depends on random numbers: not for ``--measured``."""
 NOISES = {"gaussian": Number(0.02, 1e-4, 10)}
-PRIORS = {"tv": Number(None, 1e-3, 1e5)}
-METHODS = ("skrock", "myula")
+PRIORS = {"denoiser": Number(None, 1e-3, 1e3), "tv": Number(None, 1e-3, 1e5)}
+METHODS = {"denoiser": ("skrock", "pnp-ula"), "tv": ("skrock", "myula")}
+"""Samplers of each prior."""
+NUM_SAMPLES = {"denoiser": 50, "tv": 150}
 _WHOLE = ("uniform", "downsample", "tomography", "phase-retrieval")
 _BARE = ("denoise",)
 

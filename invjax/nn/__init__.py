@@ -12,11 +12,13 @@ from .files import load, save
 from .frozen import Frozen, frozen
 from .gradient_step import GradientStep
 from .lipschitz import LipschitzDenoiser, certified_bound
+from .shipped import SHIPPED, shipped_denoiser
 from .symbol import convolution_bound
 from .torch_files import read_torch
 from .unet import UNet
 
 __all__ = [
+    "SHIPPED",
     "DRUNet",
     "DnCNN",
     "EDMDenoiser",
@@ -32,4 +34,5 @@ __all__ = [
     "load_torch",
     "read_torch",
     "save",
+    "shipped_denoiser",
 ]
