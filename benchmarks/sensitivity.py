@@ -132,7 +132,7 @@ def drift_distances(draws: jax.Array, widths: jax.Array, y: jax.Array) -> jax.Ar
 
 
 def wrong_operators(num_chains: int, length: int) -> dict:
-    """The line of the digits: one image, the mean over none."""
+    """The line of the digits: one image."""
     mixture, clean = digits(50)
     y = InverseProblem(blurred(jnp.float32(WIDTH), clean[0]).operator, likelihoods.Gaussian(SIGMA)).measure(
         jax.random.key(0), clean[0]
@@ -159,7 +159,7 @@ def wrong_operators(num_chains: int, length: int) -> dict:
 def main() -> None:
     quick = parser(__doc__.splitlines()[0]).parse_args().quick
     lines = [wrong_denoisers(*((16, 1000) if quick else (64, 20_000)))]
-    emit([*lines, wrong_operators(*((8, 2000) if quick else (64, 20_000)))])
+    emit([*lines, wrong_operators(*((8, 2000) if quick else (32, 10_000)))])
 
 
 if __name__ == "__main__":
