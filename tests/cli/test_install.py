@@ -144,7 +144,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
 
 @pytest.mark.slow
 def test_installed_wheel_restores_a_photograph(wheel, tmp_path):
-    """In a new environment that has the wheel and, by a path file, the dependencies of this one."""
+    """With its denoiser, in a new environment that has the wheel and, by a path file, the dependencies of this one."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     site = sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "env")})
     target = ["--no-deps", "--no-index", "--quiet", "--prefix", str(tmp_path / "env"), str(wheel)]
@@ -152,7 +152,16 @@ def test_installed_wheel_restores_a_photograph(wheel, tmp_path):
     pathlib.Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     work = tmp_path / "work"
     work.mkdir()
-    command = [str(tmp_path / "env/bin/invjax"), "restore", "--size", "64", "--num-samples", "8", "--prior", "tv:6"]
+    command = [
+        str(tmp_path / "env/bin/invjax"),
+        "restore",
+        "--size",
+        "64",
+        "--num-samples",
+        "8",
+        "--prior",
+        "denoiser:0.2",
+    ]
     command += ["--output", "out"]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
