@@ -49,7 +49,9 @@ class LearnedDenoiser(eqx.Module):
         """DPIR from ``start``: image, status and number of steps."""
         linear = isinstance(likelihood.operator, LinearOperator)
         f = likelihood if linear else GaussNewton(likelihood)
-        method = DPIR(f, self.denoiser, dpir_sigmas(likelihood.noise.sigma, _STEPS, _SIGMA_MAX), lam)
+        sigma = jnp.asarray(likelihood.noise.sigma)
+        levels = dpir_sigmas(sigma, _STEPS, jnp.maximum(sigma, _SIGMA_MAX))
+        method = DPIR(f, self.denoiser, levels, lam)
         state, _, status = iterate(method, start, _STEPS)
         return state.position, status, _STEPS
 

@@ -59,19 +59,23 @@ class SKROCK(eqx.Module):
         w0, w1, cheb = chebyshev(self.eta, s, x.real.dtype)
         h = jnp.asarray(self.step_size, x.real.dtype)
         noise = like(jnp.sqrt(2 * h), x) * standard_normal(key, x)
-        score, aux = target.score_step(x + like(s * w1 / 2, x) * noise, state.aux)
-        first = x + like(w1 / w0 * h, x) * score + like(s * w1 / w0, x) * noise
 
-        def stage(carry: tuple, t: tuple) -> tuple[tuple, None]:
-            (k1, k2, aux), (mu, nu, kappa) = carry, t
-            score, aux = target.score_step(k1, aux)
-            return (like(mu * h, x) * score + like(nu, x) * k1 + like(kappa, x) * k2, k1, aux), None
+        def stage(carry: tuple, t: tuple) -> tuple[tuple, Array]:
+            (at, k1, k2, aux), (mu, nu, kappa) = carry, t
+            score, aux = target.score_step(at, aux)
+            new = like(mu * h, x) * score + like(nu, x) * k1 + like(kappa, x) * k2
+            return (new, new, k1, aux), norm(score)
 
-        # 1 - nu_j is -T_{j-2} / T_j by the recurrence of T: no cancellation.
+        # The first stage has the form of the others: with k_0 = x, n in the place of k_{-1}, and its score elsewhere. So the
+        # program holds the score once. 1 - nu_j is -T_{j-2} / T_j by the recurrence of T: no cancellation.
         ratio = cheb[1:-1] / cheb[2:]
         table = (2 * w1 * ratio, 2 * w0 * ratio, -cheb[:-2] / cheb[2:])
-        (last, _, aux), _ = jax.lax.scan(stage, (first, x, aux), table)
-        return LangevinState(last, aux), LangevinInfo(norm(score))
+        table = jax.tree.map(
+            lambda of_first, t: jnp.append(of_first, t), (w1 / w0, jnp.ones_like(w0), s * w1 / w0), table
+        )
+        first = (x + like(s * w1 / 2, x) * noise, x, noise, state.aux)
+        (last, _, _, aux), norms = jax.lax.scan(stage, first, table)
+        return LangevinState(last, aux), LangevinInfo(norms[0])
 
 
 def chebyshev(eta: Any, num_stages: int, dtype: Any) -> tuple[Array, Array, Float[Array, " stages+1"]]:
