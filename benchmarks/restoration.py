@@ -2,12 +2,13 @@
 
     python benchmarks/restoration.py > restoration.jsonl
 
-Each problem is solved by TV (weight by SURE, and the best weight, which needs the truth), by DPIR (lam 0.23, and lam by SURE), by
-PnP-FISTA and PnP-ADMM, and by the posterior mean of PnP-SK-ROCK with its 90 % intervals. Every setting is one rule for all
-problems; they were tried on crops of photographs that are not among the four. The plug-and-play methods start at the TV estimate
-with the weight by SURE, the sampler at that of DPIR. The quality is the mean PSNR over the photographs, nothing clipped; seconds
-are those of all photographs, run once, spread over the processors. SURE estimates the error of ``A x``: it does not see what A
-loses. The line ``prox`` has the relative residual of the data term's prox, and its time beside that of the denoiser.
+Each problem is solved by TV (weight by SURE, and the best weight, which needs the truth), by DPIR (lam 0.23, and lam by
+SURE), by PnP-FISTA and PnP-ADMM, and by the posterior mean of the PnP-SK-ROCK of ``invjax restore`` with its 90 % intervals.
+Every setting is one rule for all problems; they were tried on crops of photographs that are not among the four. The
+plug-and-play methods start at the TV estimate with the weight by SURE, the sampler at that of DPIR. The quality is the mean
+PSNR over the photographs, nothing clipped; seconds are those of all photographs, run once, spread over the processors. SURE
+estimates the error of ``A x``: it does not see what A loses. The line ``prox`` has the relative residual of the data term's
+prox, and its time beside that of the denoiser.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 from restoration_problems import PHOTOGRAPHS, PROBLEMS, Case, case, size_of
 
-from invjax import iterate, metrics, priors, sample, samplers, solvers
+from invjax import iterate, metrics, priors, sample, solvers
+from invjax.cli.learned import LearnedDenoiser
 from invjax.likelihoods import Likelihood
 from invjax.nn import shipped_denoiser
 from invjax.operators.tomography import XRayTransform
@@ -43,8 +45,6 @@ SIGMAS = np.geomspace(49 / 255, 0.01, 24).astype(np.float32)
 """DPIR's levels: its largest and smallest, and the 24 steps of its super-resolution, for all problems."""
 ADMM_LEVEL, NUM_STEPS = 5 / 255, 40
 """For PnP-ADMM the level; for it and PnP-FISTA the steps. Both have lam 1: the square of the level is the step."""
-SCORE_LEVEL, STAGES, RESIDUAL_LIPSCHITZ = 10 / 255, 10, 1.0
-"""The smoothed prior of the sampler: at 5/255 its chains drift away."""
 PROBE_SEED, CHAIN_SEED = 0, 1
 SURE_TV, BEST_TV, DPIR, SAMPLER = "TV, weight by SURE", "TV, best weight", "DPIR, lam 0.23", "PnP-SK-ROCK, mean"
 
@@ -115,11 +115,8 @@ def pnp_admm(point: dict, problem: Any, denoiser: Any) -> dict:
 
 def pnp_skrock(point: dict, problem: Any, denoiser: Any, *, num_samples: int, burn_in: int) -> dict:
     """Posterior mean, standard deviation and coverage of the intervals between the 5 % and 95 % quantiles of one chain."""
-    f, prior = problem.likelihood(point["y"]), priors.RED(denoiser, SCORE_LEVEL)
-    of_prior = RESIDUAL_LIPSCHITZ / SCORE_LEVEL**2
-    smoothing = 1 / (2 * of_prior + 4 * f.lipschitz)
-    step_size = 0.5 * samplers.max_step_size(f.lipschitz + of_prior + 1 / smoothing, STAGES)
-    sampler = samplers.SKROCK(f, samplers.tailed(prior, priors.Box(0.0, 1.0), smoothing), step_size, STAGES)
+    f = problem.likelihood(point["y"])
+    sampler, _, _ = LearnedDenoiser(f.lipschitz, denoiser).sampler("skrock", f, None, num_samples)
     # Burn-in is cut off here: as a phase of its own it would compile the network once more.
     out = sample(jax.random.key(CHAIN_SEED), sampler, point[DPIR], burn_in + num_samples)
     draws = out.collected[burn_in:]

@@ -122,7 +122,7 @@ lipschitz = f.lipschitz + 1.1 / SIGMA**2  # of the scores of likelihood and prio
 prior = samplers.tailed(priors.RED(D, SIGMA), priors.Box(0.0, 1.0), 1 / lipschitz)
 method = samplers.SKROCK(f, prior, 0.5 * samplers.max_step_size(2 * lipschitz, 10), num_stages=10)
 collect = {"moments": Moments(), "draws": Every()}
-chains = check(sample_chains(jax.random.split(keys[4], 2), method, x_map, 60, burn_in=12, collect=collect)).collected
+chains = check(sample_chains(jax.random.split(keys[4], 2), method, x_map, 40, burn_in=10, collect=collect)).collected
 
 mean = chains["moments"].mean.mean(0)
 std = jnp.sqrt(chains["moments"].variance.mean(0) + chains["moments"].mean.var(0))

@@ -197,6 +197,15 @@ def test_save_figure(tmp_path):
         plots.save_figure(tmp_path / "a.doc", figure)
 
 
+@pytest.mark.parametrize(("image", "mode"), [(GREY, "L"), (COLOUR, "RGB")])
+def test_png_is_the_picture_of_matplotlib_without_its_transparency(image, mode):
+    figure, plain = plots.panel({"": image}), io.BytesIO()
+    stored = PIL.Image.open(io.BytesIO(plots.figure_png(figure)))
+    figure.savefig(plain, format="png", dpi=round(stored.info["dpi"][0]))
+    assert stored.mode == mode
+    np.testing.assert_array_equal(stored.convert("RGBA"), PIL.Image.open(plain))
+
+
 def test_no_global_state():
     code = (
         "import sys, invjax.plots as p; import matplotlib; before = dict(matplotlib.rcParams); "

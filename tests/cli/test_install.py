@@ -152,17 +152,8 @@ def test_installed_wheel_restores_a_photograph(wheel, tmp_path):
     pathlib.Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     work = tmp_path / "work"
     work.mkdir()
-    command = [
-        str(tmp_path / "env/bin/invjax"),
-        "restore",
-        "--size",
-        "64",
-        "--num-samples",
-        "8",
-        "--prior",
-        "denoiser:0.2",
-    ]
-    command += ["--output", "out"]
+    arguments = ["restore", "--size", "64", "--num-samples", "8", "--prior", "denoiser:0.2", "--output", "out"]
+    command = [str(tmp_path / "env/bin/invjax"), *arguments]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
     assert "PSNR" in done.stdout
