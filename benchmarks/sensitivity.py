@@ -6,7 +6,8 @@ First the cross mixture of Renaud et al. 2024 (ICLR): 21 denoisers that are wron
 correlation of the sliced W1 distance between the sampled laws with the posterior-L2 distance; ``prior_distance`` is that with
 the distance under the prior, and ``largest_ratio_to_floor`` the error of the cuts with d_1 < 0.1 over that of a second run.
 Then digits (``digits.py``; needs scikit-learn), where a Gaussian blur of 0.5 pixels is taken for one of up to 3: the quality is
-the rank correlation.
+the rank correlation up to a width of 1.5. Beyond that the distance falls, as it does in closed form for a Gaussian prior
+(``tests/samplers/test_sensitivity.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from invjax import InverseProblem, likelihoods, operators, priors, sample, sampl
 EPS, ALPHA, STEP = 0.05, 0.3, 0.05
 CUTS = jnp.linspace(-5, 5, 21)
 WIDTHS = jnp.linspace(0.5, 3.0, 21)
-WIDTH, SIGMA = 0.5, 0.05
+WIDTH, NEAR, SIGMA = 0.5, 1.5, 0.05
 
 
 class Cut(eqx.Module):
@@ -151,7 +152,9 @@ def wrong_operators(num_chains: int, length: int) -> dict:
     )
     distance = np.asarray(drift_distances(jnp.asarray(reference), widths[:-2], y))
     facts = {"w1_floor": floor, "w1": [round(float(v), 4) for v in moved], "d1": [round(float(v), 2) for v in distance]}
-    rank = float(np.corrcoef(ranks(distance), ranks(moved))[0, 1])
+    near = np.asarray(WIDTHS) <= NEAR
+    rank = float(np.corrcoef(ranks(distance[near]), ranks(moved[near]))[0, 1])
+    facts["rank_correlation_of_all_widths"] = float(np.corrcoef(ranks(distance), ranks(moved))[0, 1])
     sizes = {"chains": num_chains, "steps": length, "widths": len(WIDTHS)}
     return record("sensitivity/wrong operators", sizes, watch.times(), rank, "rank correlation", **facts)
 

@@ -1,6 +1,6 @@
 """Priors: explicit regularisers with prox and gradient; analytic ones (Gaussian, mixture, empirical) with exact fields."""
 
-from .adapters import ComplexParts, PerChannel, Rescaled, Transformed
+from .adapters import ComplexParts, MeanPreserving, PerChannel, Rescaled, Transformed
 from .analysis import Analysis, huber_tv
 from .analytic import AnalyticPrior
 from .base import Prior
@@ -55,6 +55,7 @@ __all__ = [
     "LInfBall",
     "Locality",
     "LogSum",
+    "MeanPreserving",
     "NonNegative",
     "NuclearNorm",
     "PerChannel",

@@ -1,5 +1,8 @@
 """Priors given by a denoiser, against Gaussian priors, where denoiser, prox and score are closed forms of one another."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -9,6 +12,15 @@ import pytest
 from invjax import priors, transforms
 
 IMAGE = (4, 4, 1)
+
+
+class OnColumn(eqx.Module):
+    """A denoiser of vectors, for images of one column."""
+
+    denoiser: Any
+
+    def __call__(self, x, sigma):
+        return self.denoiser(x[:, 0, 0], sigma)[:, None, None]
 
 
 def gaussian(seed=0, n=5):
@@ -79,6 +91,24 @@ def test_per_channel_and_complex_parts(key):
     assert parts(z.astype(jnp.complex64), 0.3).dtype == jnp.complex64
 
 
+def test_local_means_are_kept():
+    """By the definition in loops; a constant error disappears, and with a wide window the weighted mean is exact."""
+    r = np.random.default_rng(0)
+    x, level = r.normal(size=(5, 4, 2)), r.uniform(0.1, 1, (5, 4))
+    out = priors.MeanPreserving(lambda x, sigma: network(x, sigma[..., None]), 1.3)(x, level)
+    cleaned = np.asarray(network(x, level[..., None]))
+    places = list(np.ndindex(5, 4))
+    for i in places:
+        k = [np.exp(-((i[0] - j[0]) ** 2 + (i[1] - j[1]) ** 2) / (2 * 1.3**2)) / level[j] ** 2 for j in places]
+        mean = sum(w * (x - cleaned)[j] for w, j in zip(k, places, strict=True)) / sum(k)
+        np.testing.assert_allclose(out[i], cleaned[i] + mean, rtol=1e-10)
+    moved = priors.MeanPreserving(lambda x, sigma: x + 0.3, 2.0)
+    np.testing.assert_allclose(moved(x, level), x, rtol=1e-12)
+    wide = priors.MeanPreserving(network, 1e6)(x, 0.2)
+    np.testing.assert_allclose(wide.mean((0, 1)), x.mean((0, 1)), rtol=1e-10)
+    assert np.isfinite(priors.MeanPreserving(network, 2.0)(x, 0.0)).all()
+
+
 def test_random_turns_average_to_the_symmetrised_denoiser():
     turns = transforms.QuarterTurns()
     x = jax.random.normal(jax.random.key(1), IMAGE)
@@ -90,9 +120,12 @@ CASES = {
     "plug": (lambda lam: priors.PlugAndPlay(MIXTURE, lam), lambda g, x: g.prox(x, 0.3)),
     "red": (lambda lam: priors.RED(MIXTURE, 0.5, lam), lambda g, x: g.score(x)),
     "gradient_step": (lambda lam: priors.GradientStep(MIXTURE, 0.5, lam), lambda g, x: g.grad(x)),
+    "mean": (lambda lam: priors.MeanPreserving(OnColumn(MIXTURE), lam), lambda g, x: g(x[:, None, None], 0.3)),
     "rescaled": (lambda lam: priors.Rescaled(MIXTURE, 0.0, 1 + lam), lambda g, x: g(x, 0.3)),
 }
 MIXTURE = priors.GaussianMixture(None, np.random.default_rng(0).normal(size=(2, 5)), 0.3).denoiser
+
+
 every = pytest.mark.parametrize("name", CASES)
 
 
@@ -137,6 +170,8 @@ def test_refusals():
         priors.PlugAndPlay(network, -1.0)
     with pytest.raises(ValueError, match="sigma: expected positive"):
         priors.RED(network, 0.0)
+    with pytest.raises(ValueError, match="width: expected positive"):
+        priors.MeanPreserving(network, 0.0)
     with pytest.raises(ValueError, match="sigma: expected non-negative"):
         priors.GradientStep(network, -0.1)
     with pytest.raises(ValueError, match="real floating"):
