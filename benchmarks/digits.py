@@ -107,8 +107,10 @@ def log_posterior(x: jax.Array, y: jax.Array, problem: Any, mixture: Any) -> jax
 
 
 def main() -> None:
-    args = parser(__doc__.splitlines()[0]).parse_args()
-    num_tests, num_steps = (10, 2000) if args.quick else (50, 20_000)
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--steps", type=int, default=100_000, help="of each method")
+    args = options.parse_args()
+    num_tests, num_steps = (10, 2000) if args.quick else (50, args.steps)
     mixture, clean = digits(num_tests)
     keys = jax.random.split(jax.random.key(1), num_tests)
     lines = []

@@ -13,6 +13,7 @@ OURS = "| case | seconds | median | compile | quality | further |\n|---|---|---|
 PEERS = "| ours | seconds | peer | its seconds | ratio | quality | its quality | further |\n|---|---|---|---|---|---|---|---|"
 FACTS = (
     *("psnr", "iterations_per_second", "ess_per_second", "tv", "over_tv"),
+    *("amplitude_psnr", "over_rpie", "over_best_rpie", "over_best_tv"),
     *("peer_psnr", "peer_steps", "peer_reached", "peer_iterations_per_second", "ess_ratio", "over_peer"),
 )
 
