@@ -151,8 +151,6 @@ def _shrunk(image: np.ndarray, sides: tuple[int, ...]) -> list[np.ndarray]:
 def quality(kind: str):
     """PSNR per noise level (of 255), averaged over centres of 256 x 256 of the held-out photographs."""
     images = [np.asarray(data.photograph(name, grey=kind == "grey")) for name in HELD_OUT]
-    if kind == "colour":
-        images = [i for i in images if i.shape[-1] == 3]
     crops = np.stack(
         [i[(h := (i.shape[0] - 256) // 2) : h + 256, (w := (i.shape[1] - 256) // 2) : w + 256] for i in images]
     )

@@ -24,6 +24,7 @@ from ..operators import (
     downsampling,
     filtered_back_projection,
     gaussian_kernel,
+    local_mean,
     parallel_beam,
     single_coil_mri,
     uniform_kernel,
@@ -88,8 +89,13 @@ def _downsampled(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
 
 
 def _inpainted(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:
-    A = Mask(jax.random.bernoulli(key, spec.number, (*shape[:2], 1)), shape)
-    return Forward(A, A.H)
+    mask = jax.random.bernoulli(key, spec.number, (*shape[:2], 1))
+
+    def start(y: Array) -> Array:
+        """The holes filled by the mean around them: a network takes black ones for what was photographed."""
+        return jnp.where(mask, y, local_mean(y, 1 / math.sqrt(spec.number), mask))
+
+    return Forward(Mask(mask, shape), start)
 
 
 def _magnetic(spec: Spec, shape: tuple[int, ...], key: Array) -> Forward:

@@ -27,7 +27,9 @@ _STAGES = 10
 
 
 def denoiser_for(num_channels: int) -> Frozen | PerChannel:
-    """The shipped denoiser; on each channel by itself where there are several."""
+    """The shipped denoiser: that of colour photographs for three channels, else the grey one, on each channel by itself."""
+    if num_channels == 3:
+        return shipped_denoiser("colour")
     grey = shipped_denoiser("grey")
     return grey if num_channels == 1 else PerChannel(grey)
 

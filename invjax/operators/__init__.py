@@ -16,6 +16,7 @@ from .hadamard import Hadamard, hadamard_order, single_pixel_camera
 from .kernels import antialias_kernel, gaussian_kernel, uniform_kernel
 from .kronecker import kronecker
 from .linearise import linearise
+from .local_means import local_mean
 from .modulation import Modulation
 from .mri import dynamic_mri, multi_coil_mri, sequential_mri, single_coil_mri
 from .non_cartesian import non_cartesian_mri, pipe_menon_density, ramp_density
@@ -116,6 +117,7 @@ __all__ = [
     "jitter",
     "kronecker",
     "linearise",
+    "local_mean",
     "multi_coil_mri",
     "non_cartesian_mri",
     "normalise_maps",

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Inexact, PyTree
 
+from ..operators import local_mean
 from ..transforms import Transform
 from ..types import real, require
 
@@ -63,9 +64,9 @@ class ComplexParts(eqx.Module):
 class MeanPreserving(eqx.Module):
     """``D(x, sigma) + G (x - D(x, sigma))``: a denoiser that leaves local means as they are.
 
-    ``(G r)_i = sum_j k_ij r_j / sum_j k_ij``, ``k_ij = exp(-|i - j|^2 / (2 width^2)) / sigma_j^2``: the mean of r around pixel i,
-    each value weighted by how little noise it has. A network moves local means a little; where the data determine them and it is
-    applied in each of many steps (ptychography), that adds up. Not for data without means, such as inpainting.
+    G is ``operators.local_mean`` of ``width`` pixels, each value weighted by how little noise it has, ``1 / sigma^2``. A network
+    moves local means a little; where the data determine them and it is applied in each of many steps (ptychography), that adds
+    up. Not for data without means, such as inpainting.
 
     ``sigma`` is a level or a map ``(H, W)`` (below 0.1 % of the largest: that); ``width`` in pixels, positive (``ValueError``).
     """
@@ -81,16 +82,7 @@ class MeanPreserving(eqx.Module):
         variance = jnp.square(jnp.asarray(sigma, x.real.dtype))
         largest = jnp.max(variance)
         trust = jnp.where(largest > 0, largest / jnp.maximum(variance, 1e-6 * largest), 1)
-        trust = jnp.broadcast_to(trust, x.shape[:2])[..., None]
-        return cleaned + self._sum(trust * (x - cleaned)) / self._sum(trust)
-
-    def _sum(self, r: Inexact[Array, "H W C"]) -> Inexact[Array, "H W C"]:
-        rows, columns = (self._weights(n).astype(r.dtype) for n in r.shape[:2])
-        return jnp.einsum("ij,jkc,kl->ilc", rows, r, columns)
-
-    def _weights(self, n: int) -> Array:
-        i = jnp.arange(n)
-        return jnp.exp(-jnp.square((i[:, None] - i) / self.width) / 2)
+        return cleaned + local_mean(x - cleaned, self.width, trust)
 
 
 class Transformed(eqx.Module):

@@ -181,7 +181,7 @@ def measured_photograph():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("operator", "prior"), [("blur:1.6", "tv:6"), ("denoise", "tv")])
+@pytest.mark.parametrize(("operator", "prior"), [("blur:1.6", "denoiser:0.2"), ("denoise", "tv")])
 def test_a_measured_colour_photograph(operator, prior, capfd):
     """With a given weight, and with one that is chosen without a truth to compare with."""
     truth = measured_photograph()[operator]

@@ -56,5 +56,5 @@ def test_files_are_small_and_documented():
 
 
 def test_refusal():
-    with pytest.raises(ValueError, match="kind: expected one of grey, got 'gray'"):
+    with pytest.raises(ValueError, match="kind: expected one of grey, colour, got 'gray'"):
         nn.shipped_denoiser("gray")

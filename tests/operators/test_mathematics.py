@@ -108,6 +108,27 @@ def test_norm_of_a_positive_kernel_of_sum_one_is_one():
     np.testing.assert_allclose(ops.Blur(kernel / kernel.sum(), IMAGE).norm(), 1, rtol=1e-14)
 
 
+def test_local_mean():
+    """By its definition in loops; holes of a constant image are filled by the constant, out of reach by the mean."""
+    r = np.random.default_rng(0)
+    x, weight = r.normal(size=(5, 4, 2)) + 1j * r.normal(size=(5, 4, 2)), r.uniform(size=(5, 4))
+    places = list(np.ndindex(5, 4))
+    k = np.array(
+        [[weight[j] * np.exp(-((i[0] - j[0]) ** 2 + (i[1] - j[1]) ** 2) / 2.88) for j in places] for i in places]
+    )
+    expected = (k @ x.reshape(20, 2) / k.sum(1, keepdims=True)).reshape(x.shape)
+    np.testing.assert_allclose(ops.local_mean(x, 1.2, weight), expected, rtol=1e-12)
+    assert ops.local_mean(x.astype(np.complex64), 1.2).dtype == np.complex64
+    mask = np.zeros((60, 50, 1))
+    mask[0, :3] = 1
+    filled = jax.jit(ops.local_mean)(jnp.asarray(mask * 0.3, jnp.float32), 1.0, mask)
+    np.testing.assert_allclose(filled, 0.3, rtol=1e-5)
+    np.testing.assert_array_equal(ops.local_mean(x, 1.0, 0.0), 0)
+    widths = jnp.array([0.5, 2.0])
+    both = jax.vmap(lambda w: ops.local_mean(jnp.asarray(x), w, weight))(widths)
+    np.testing.assert_allclose(both[1], ops.local_mean(x, 2.0, weight), rtol=1e-12)
+
+
 def test_kernels_are_normalised_and_centred():
     for name in ("gaussian", "bilinear", "bicubic", "sinc"):
         k = np.asarray(ops.antialias_kernel(name, 3))
