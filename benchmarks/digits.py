@@ -20,10 +20,11 @@ import numpy as np
 from harness import Stopwatch, emit, parser, record
 
 from invjax import InverseProblem, iterate, likelihoods, metrics, operators, priors, sample, samplers, solvers
-from invjax.reducers import Every, Moments
+from invjax.reducers import Moments
 
 SHAPE, SIGMA, LEVEL, COMPONENTS, RIDGE = (8, 8, 1), 0.05, 5 / 255, 10, 1e-3
 BOX = (0.0, 1.0)
+STOPS, EXACT = 200, "exact posterior mean"
 
 
 def digits(num_tests: int) -> tuple[priors.GaussianMixture, jax.Array]:
@@ -60,34 +61,49 @@ def level(method: Any) -> Any:
 
 @eqx.filter_jit
 def langevin(keys: jax.Array, problem: Any, mixture: Any, ys: jax.Array, num_steps: int, projected: bool) -> Any:
-    """Moments of one chain per image, and running means 50 times along it."""
+    """Moments of one chain per image."""
 
     def one(key: jax.Array, y: jax.Array) -> Any:
         f = problem.likelihood(y)
         prior = priors.RED(mixture.denoiser, LEVEL)
         # 1 for the residual: that of each Gaussian of the mixture, as for a network of the paper.
         sampler = samplers.PnPULA(f, prior, 1.0, box=BOX, projected=projected)
-        collect = {"all": Moments(), "path": Every(num_steps // 50)}
         start = f.operator.H(y)
-        return sample(key, sampler, start, num_steps, burn_in=num_steps // 10, collect=collect).collected
+        return sample(key, sampler, start, num_steps, burn_in=num_steps // 10, collect=Moments()).collected
 
     return jax.lax.map(lambda pair: one(*pair), (keys, ys), batch_size=10)
 
 
 @eqx.filter_jit
-def maximum(keys: jax.Array, problem: Any, mixture: Any, ys: jax.Array, num_steps: int, coarse: bool) -> Any:
-    """PnP-SGD, with the level fixed or falling from 50 / 255 in the first half."""
+def running_means(keys: jax.Array, problem: Any, mixture: Any, ys: jax.Array, num_steps: int, projected: bool) -> Any:
+    """The mean of the chain so far, ``STOPS`` times along it, without burn-in."""
 
-    def one(key: jax.Array, y: jax.Array) -> jax.Array:
+    def one(key: jax.Array, y: jax.Array) -> Any:
+        f = problem.likelihood(y)
+        sampler = samplers.PnPULA(f, priors.RED(mixture.denoiser, LEVEL), 1.0, box=BOX, projected=projected)
+        path = sample(key, sampler, f.operator.H(y), STOPS, thinning=num_steps // STOPS).collected
+        return jnp.cumsum(path, 0) / jnp.arange(1, STOPS + 1)[:, None, None, None]
+
+    return jax.lax.map(lambda pair: one(*pair), (keys, ys), batch_size=10)
+
+
+@eqx.filter_jit
+def maximum(
+    keys: jax.Array, problem: Any, mixture: Any, ys: jax.Array, num_steps: int, coarse: bool, starts: Any = None
+) -> Any:
+    """PnP-SGD from ``A^H y`` or ``starts``, with the level fixed or falling from 50 / 255 in the first half."""
+
+    def one(key: jax.Array, y: jax.Array, start: jax.Array) -> jax.Array:
         f = problem.likelihood(y)
         prior = priors.RED(mixture.denoiser, LEVEL)
         step = 1 / (f.lipschitz + 1 / LEVEL**2)
         top = 50 / 255 if coarse else LEVEL
         fall = jnp.geomspace(top, LEVEL, num_steps // 2)
         method = solvers.Continuation(solvers.PnPSGD(f, prior, step, num_flat=3 * num_steps // 4), level, fall)
-        return iterate(method, f.operator.H(y), num_steps, key=key)[0].position
+        return iterate(method, start, num_steps, key=key)[0].position
 
-    return jax.lax.map(lambda pair: one(*pair), (keys, ys), batch_size=10)
+    starts = jax.vmap(problem.operator.H)(ys) if starts is None else starts
+    return jax.lax.map(lambda triple: one(*triple), (keys, ys, starts), batch_size=10)
 
 
 @eqx.filter_jit
@@ -106,52 +122,74 @@ def log_posterior(x: jax.Array, y: jax.Array, problem: Any, mixture: Any) -> jax
     return -problem.likelihood(y)(x) + mixture.log_prob(x, LEVEL)
 
 
+def steps_to(
+    keys: jax.Array,
+    problem: Any,
+    mixture: Any,
+    ys: jax.Array,
+    clean: jax.Array,
+    num_steps: int,
+    projected: bool,
+    found: dict,
+) -> dict:
+    """Steps until the running mean is within 2, 1 and 0.5 dB of the exact posterior mean; None where it never is."""
+    running = running_means(keys, problem, mixture, ys, num_steps, projected)
+    psnr = np.mean(np.asarray(psnr_of_mse(running, clean[:, None])), 0)
+    exact = float(jnp.mean(jax.vmap(metrics.psnr)(found[EXACT][0], clean)))
+    first = {gap: np.flatnonzero(psnr >= exact - gap) for gap in (2, 1, 0.5)}
+    return {f"steps_to_{gap}dB": int(k[0] + 1) * num_steps // STOPS if len(k) else None for gap, k in first.items()}
+
+
+def runs_of(keys: jax.Array, problem: Any, mixture: Any, ys: jax.Array, num_steps: int) -> dict[str, Any]:
+    """Every method by name."""
+    chain = functools.partial(langevin, keys, problem, mixture, ys, num_steps)
+    climb = functools.partial(maximum, keys, problem, mixture, ys, num_steps)
+    return {
+        EXACT: lambda: exact_means(problem, mixture, ys),
+        "PnP-ULA": lambda: chain(False),
+        "PPnP-ULA": lambda: chain(True),
+        "PnP-SGD": lambda: climb(False),
+        "PnP-SGD, coarse to fine": lambda: climb(True),
+        "PnP-SGD, from the posterior mean": lambda: climb(False, exact_means(problem, mixture, ys)),
+    }
+
+
+def lines_of(name: str, problem: Any, mixture: Any, clean: jax.Array, num_steps: int) -> list[dict]:
+    """All methods on one problem."""
+    keys = jax.random.split(jax.random.key(1), len(clean))
+    ys = jax.vmap(problem.measure)(jax.random.split(jax.random.key(0), len(clean)), clean)
+    density = jax.jit(jax.vmap(functools.partial(log_posterior, problem=problem, mixture=mixture)))
+    found = {"measurement": (jax.vmap(problem.operator.H)(ys), {}, {"seconds": 0.0})}
+    values = {}
+    for method, run in runs_of(keys, problem, mixture, ys, num_steps).items():
+        watch = Stopwatch(run)
+        watch()
+        out, facts = watch.result, {}
+        if method in ("PnP-ULA", "PPnP-ULA"):
+            mean, sd = out.mean, jnp.sqrt(out.variance)
+            facts["coverage_2sd"] = float(jnp.mean(jnp.abs(clean - mean) <= 2 * sd))
+            facts |= steps_to(keys, problem, mixture, ys, clean, num_steps // 5, method == "PPnP-ULA", found)
+            out = mean
+        values[method] = density(out, ys)
+        if method.startswith("PnP-SGD"):
+            facts["denser_than_mean"] = float(jnp.mean(values[method] >= values[EXACT]))
+            facts["at_least_as_dense_as_fixed"] = float(jnp.mean(values[method] >= values["PnP-SGD"] - 1e-2))
+        found[method] = (out, facts, watch.times())
+    sizes = {"images": len(clean), "steps": num_steps}
+    quality = {method: float(jnp.mean(jax.vmap(metrics.psnr)(out, clean))) for method, (out, _, _) in found.items()}
+    return [
+        record(f"digits/{name}/{method}", sizes, times, quality[method], "mean PSNR", **facts)
+        for method, (_, facts, times) in found.items()
+    ]
+
+
 def main() -> None:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--steps", type=int, default=100_000, help="of each method")
     args = options.parse_args()
     num_tests, num_steps = (10, 2000) if args.quick else (50, args.steps)
     mixture, clean = digits(num_tests)
-    keys = jax.random.split(jax.random.key(1), num_tests)
-    lines = []
-    for name, problem in problems().items():
-        ys = jax.vmap(problem.measure)(jax.random.split(jax.random.key(0), num_tests), clean)
-        back = jax.vmap(problem.operator.H)(ys)
-        density = jax.jit(jax.vmap(functools.partial(log_posterior, problem=problem, mixture=mixture)))
-        runs = {
-            "exact posterior mean": lambda p=problem, y=ys: exact_means(p, mixture, y),
-            "PnP-ULA": lambda p=problem, y=ys: langevin(keys, p, mixture, y, num_steps, False),
-            "PPnP-ULA": lambda p=problem, y=ys: langevin(keys, p, mixture, y, num_steps, True),
-            "PnP-SGD": lambda p=problem, y=ys: maximum(keys, p, mixture, y, num_steps, False),
-            "PnP-SGD, coarse to fine": lambda p=problem, y=ys: maximum(keys, p, mixture, y, num_steps, True),
-        }
-        found = {"measurement": (back, {}, {"seconds": 0.0})}
-        values = {}
-        for method, run in runs.items():
-            watch = Stopwatch(run)
-            watch()
-            out, facts = watch.result, {}
-            if isinstance(out, dict):
-                mean, sd = out["all"].mean, jnp.sqrt(out["all"].variance)
-                facts["coverage_2sd"] = float(jnp.mean(jnp.abs(clean - mean) <= 2 * sd))
-                running = jnp.cumsum(out["path"], 1) / jnp.arange(1, out["path"].shape[1] + 1).reshape(1, -1, 1, 1, 1)
-                facts["running_psnr"] = jnp.mean(psnr_of_mse(running, clean[:, None]), 0)
-                out = mean
-            values[method] = density(out, ys)
-            found[method] = (out, facts, watch.times())
-        for method, (out, facts, times) in found.items():
-            if "running_psnr" in facts:
-                target = found["PnP-ULA"][1]["running_psnr"][-1] - 0.1
-                reached = np.flatnonzero(np.asarray(facts["running_psnr"]) >= target)
-                facts["steps_to_0.1dB"] = int(reached[0] + 1) * num_steps // 50 if len(reached) else None
-                facts["running_psnr"] = [round(float(v), 2) for v in facts["running_psnr"][::7]]
-            if method.startswith("PnP-SGD"):
-                facts["denser_than_mean"] = float(jnp.mean(values[method] >= values["exact posterior mean"]))
-                facts["at_least_as_dense_as_fixed"] = float(jnp.mean(values[method] >= values["PnP-SGD"] - 1e-2))
-            quality = float(jnp.mean(jax.vmap(metrics.psnr)(out, clean)))
-            sizes = {"images": num_tests, "steps": num_steps}
-            lines.append(record(f"digits/{name}/{method}", sizes, times, quality, "mean PSNR", **facts))
-    emit(lines)
+    emit([line for name, problem in problems().items() for line in lines_of(name, problem, mixture, clean, num_steps)])
 
 
 if __name__ == "__main__":

@@ -50,7 +50,10 @@ class DPIR(eqx.Module):
         return self.sigmas.shape[0]
 
     def init(self, x: PyTree, key: Any = None) -> DPIRState:
-        """Start at ``x``: ``A.H(y)``, or the measurement enlarged or filled in."""
+        """Start at ``x``: ``A.H(y)``, or the measurement enlarged or filled (``operators.local_mean``).
+
+        Black holes that all channels share are no noise to a network: it keeps them.
+        """
         return DPIRState(x, jnp.zeros((), jnp.int32))
 
     def step(self, state: DPIRState) -> tuple[DPIRState, Info]:
