@@ -177,22 +177,23 @@ def scan_error(parameters):
 
 equispaced = jnp.linspace(0, jnp.pi, num_views, endpoint=False)
 start = {"angles": equispaced, "log_weight": jnp.log(jnp.float32(10.0))}
-scan, scan_losses = descend(scan_error, start, 0.04, 40)
+scan, scan_losses = descend(scan_error, start, 0.04, 30)
 print("angles learnt, in degrees:", np.sort(np.rad2deg(scan["angles"]) % 180).round())
 
 
 @jax.jit
 def scan_new_parts(angles):
     keys = jax.random.split(jax.random.key(8), len(new_parts))
-    return jax.vmap(scan_part, (0, None, None, 0, None))(keys, angles, jnp.exp(scan["log_weight"]), new_parts, 150)
+    return jax.vmap(scan_part, (0, None, None, 0, None))(keys, angles, jnp.exp(scan["log_weight"]), new_parts, 100)
 
 
-turned = [metrics.psnr(scan_new_parts(equispaced + t), new_parts) for t in jnp.linspace(0, jnp.pi / num_views, 6)]
+views = [scan_new_parts(equispaced + t) for t in jnp.linspace(0, jnp.pi / num_views, 4)]
+turned = [metrics.psnr(v, new_parts) for v in views]
 learnt_views = scan_new_parts(scan["angles"])
 learnt_psnr = metrics.psnr(learnt_views, new_parts)
 print(f"new parts: equispaced angles {min(turned):.2f} to {max(turned):.2f} dB, learnt {learnt_psnr:.2f} dB")
 plots.panel(
-    {"a new part": new_parts[0], "equispaced": scan_new_parts(equispaced)[0], "learnt": learnt_views[0]},
+    {"a new part": new_parts[0], "equispaced": views[0][0], "learnt": learnt_views[0]},
     truth=new_parts[0],
 )
 

@@ -152,7 +152,7 @@ def test_installed_wheel_restores_a_photograph(wheel, tmp_path):
     pathlib.Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     work = tmp_path / "work"
     work.mkdir()
-    arguments = ["restore", "--size", "64", "--num-samples", "8", "--prior", "denoiser:0.2", "--output", "out"]
+    arguments = ["restore", "--size", "32", "--num-samples", "8", "--prior", "denoiser:0.2", "--output", "out"]
     command = [str(tmp_path / "env/bin/invjax"), *arguments]
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
