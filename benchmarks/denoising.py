@@ -78,10 +78,11 @@ def lines_of(kind: str, python: str | None, quick: bool, repeats: int) -> list[d
 
 
 def main() -> None:
-    args = parser(__doc__.splitlines()[0]).parse_args()
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--kinds", nargs="+", choices=nn.SHIPPED, default=nn.SHIPPED, help="denoisers to measure")
+    args = options.parse_args()
     repeats = args.repeats or 3
-    kinds = ("grey",) if args.quick else nn.SHIPPED
-    emit([line for kind in kinds for line in lines_of(kind, peer_pythons(args).get("bm3d"), args.quick, repeats)])
+    emit([line for kind in args.kinds for line in lines_of(kind, peer_pythons(args).get("bm3d"), args.quick, repeats)])
 
 
 if __name__ == "__main__":
