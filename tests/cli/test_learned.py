@@ -2,10 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import invjax
 from invjax import likelihoods, operators
+from invjax.cli.forward import forward_model
 from invjax.cli.learned import LearnedDenoiser
+from invjax.cli.options import Spec
 
 from ..samplers.test_skrock import propagator
 
@@ -41,3 +44,15 @@ def test_levels_never_rise_when_the_noise_is_strong():
     image, status, _ = approach.map_estimate(f, f.y, 0.23)
     assert status == 0
     assert jnp.isfinite(image).all()
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.05])
+def test_the_first_image_of_inpainting_has_no_holes(fraction, key, float32):
+    """A ramp, measured without noise: kept where it was measured, elsewhere from pixels within about three widths."""
+    ramp = jnp.broadcast_to(jnp.linspace(0.2, 0.8, 32)[:, None, None], (32, 32, 3))
+    model = forward_model(Spec("inpaint", fraction), ramp.shape, key)
+    first = model.start(model.operator(ramp))
+    mask = model.operator(jnp.ones(ramp.shape)) > 0
+    np.testing.assert_array_equal(first[mask], ramp[mask])
+    slope, width = 0.6 / 31, fraction**-0.5
+    assert jnp.max(jnp.abs(first - ramp)) < 3 * width * slope
