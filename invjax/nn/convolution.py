@@ -54,12 +54,11 @@ def winograd(x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C D"]) -> Flo
     padded = jnp.pad(x, ((0, 0), (1, 1 + 4 * rows - height), (1, 1), (0, 0)))
     taps = [padded[:, i : i + 4 * rows - 3 : 4] for i in range(6)]
     mixed = jnp.stack([_combine(weights, taps) for weights in _INPUT])
-    filters = jnp.einsum("ai,ijcd->acjd", jnp.asarray(_KERNEL, kernel.dtype), kernel)
-    products = jax.lax.dot_general(
-        mixed.reshape(6, -1, channels), filters.reshape(6, channels, -1), (((2,), (1,)), ((0,), (0,)))
-    )
-    products = products.reshape(6, count, rows, width + 2, 3, -1)
-    summed = sum(products[:, :, :, j : j + width, j] for j in range(3))
+    mixed = mixed.reshape(6, -1, channels)
+    filters = jnp.tensordot(jnp.asarray(_KERNEL, kernel.dtype), kernel, 1)  # (6, 3, C, D): no axis of the kernel moves
+    by_column = (jax.lax.dot_general(mixed, filters[:, j], (((2,), (1,)), ((0,), (0,)))) for j in range(3))
+    shape = (6, count, rows, width + 2, -1)
+    summed = sum(product.reshape(shape)[:, :, :, j : j + width] for j, product in enumerate(by_column))
     out = jnp.stack([_combine(weights, summed) for weights in _OUTPUT], 2)
     return out.reshape(count, 4 * rows, width, -1)[:, :height]
 
