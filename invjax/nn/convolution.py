@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 # F(4, 3) of Winograd at the points 0, 1, -1, 2, -2 and infinity: 4 outputs of a 3-tap filter from 6 products instead of 12.
@@ -34,11 +35,12 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     def fast(x: Array, kernel: Array) -> Array:
         return jax.lax.platform_dependent(x, kernel, cpu=winograd, default=usual)
 
-    @fast.defjvp
-    def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    def derivative(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
         (x, kernel), (dx, dkernel) = primals, tangents
-        return fast(x, kernel), usual(dx, kernel) + usual(x, dkernel)
+        pairs = ((dx, kernel), (x, dkernel))  # XLA would convolve with the zeros of what is held fixed
+        return fast(x, kernel), sum(usual(*p) for p in pairs if not any(isinstance(a, SymbolicZero) for a in p))
 
+    fast.defjvp(derivative, symbolic_zeros=True)
     wide = jnp.finfo(x.dtype).bits >= 32  # the transforms multiply by up to 8, which half precision does not bear
     return fast(x, kernel) if wide else usual(x, kernel)
 
@@ -54,13 +56,13 @@ def winograd(x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C D"]) -> Flo
     padded = jnp.pad(x, ((0, 0), (1, 1 + 4 * rows - height), (1, 1), (0, 0)))
     taps = [padded[:, i : i + 4 * rows - 3 : 4] for i in range(6)]
     mixed = jnp.stack([_combine(weights, taps) for weights in _INPUT])
-    mixed = mixed.reshape(6, -1, channels)
+    mixed = mixed.reshape(6, count * rows * (width + 2), channels)
     filters = jnp.tensordot(jnp.asarray(_KERNEL, kernel.dtype), kernel, 1)  # (6, 3, C, D): no axis of the kernel moves
     by_column = (jax.lax.dot_general(mixed, filters[:, j], (((2,), (1,)), ((0,), (0,)))) for j in range(3))
-    shape = (6, count, rows, width + 2, -1)
+    shape = (6, count, rows, width + 2, kernel.shape[-1])
     summed = sum(product.reshape(shape)[:, :, :, j : j + width] for j, product in enumerate(by_column))
     out = jnp.stack([_combine(weights, summed) for weights in _OUTPUT], 2)
-    return out.reshape(count, 4 * rows, width, -1)[:, :height]
+    return out.reshape(count, 4 * rows, *out.shape[3:])[:, :height]
 
 
 def _combine(weights: np.ndarray, parts: Any) -> Array:
