@@ -1,4 +1,4 @@
-"""The notebooks: source and executed copy hold the same cells, the copy has its pictures, and the source runs."""
+"""The notebooks: source and executed copy hold the same cells, the copy has its pictures, and (``-m notebook``) the source runs."""
 
 import json
 import pathlib
@@ -43,7 +43,7 @@ def test_imports_are_public(source):
     assert "assert " in source.read_text().rsplit("# %%", 1)[1]  # ends with its checks
 
 
-@pytest.mark.slow
+@pytest.mark.notebook
 @each
 def test_source_runs(source, tmp_path):
     """In a process of its own: float32, one device, warnings as they come. The executed copy was compiled as a user does."""
