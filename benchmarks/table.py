@@ -1,6 +1,7 @@
 """Markdown tables from the JSON lines of the benchmark scripts: ``python benchmarks/table.py FILE... ``.
 
-One table per file: every line of ours without a peer, then every comparison. It prints; nothing is written.
+One table per file: every line of ours without a peer, then every comparison. With ``--cross`` a file whose cases are
+``script/problem/method`` becomes a table of problems by methods. It prints; nothing is written.
 """
 
 from __future__ import annotations
@@ -66,19 +67,39 @@ def compared(lines: list[dict]) -> str:
     return "\n".join(rows) if len(rows) > 1 else ""
 
 
+def crossed(lines: list[dict]) -> str:
+    """A row for each problem, a column for each method: quality / SSIM, coverage; then the seconds."""
+    lines = [d for d in lines if d["quality_name"] == lines[0]["quality_name"]]
+    found = {tuple(d["case"].split("/")[1:]): d for d in lines}
+    methods, problems = (list(dict.fromkeys(key[i] for key in found)) for i in (1, 0))
+
+    def cell(d: dict) -> str:
+        ssim = f" / {d['ssim']:.3f}" if "ssim" in d else ""
+        return number(d["quality"]) + ssim + (f", {100 * d['coverage']:.0f} %" if "coverage" in d else "")
+
+    head = "| problem | " + " | ".join(methods) + " |\n|" + "---|" * (len(methods) + 1)
+    cells = {"quality / SSIM": cell, "seconds": lambda d: number(d["seconds"])}
+    bodies = [
+        "\n".join("| " + " | ".join([p, *(show(found[p, m]) for m in methods)]) + " |" for p in problems)
+        for show in cells.values()
+    ]
+    return "\n\n".join(f"{title}:\n\n{head}\n{body}" for title, body in zip(cells, bodies, strict=True))
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--cross", action="store_true", help="problems by methods")
     arguments.add_argument("files", nargs="+", type=pathlib.Path, help="JSON lines that a script printed")
-    for path in arguments.parse_args().files:
+    args = arguments.parse_args()
+    for path in args.files:
         lines = [json.loads(text) for text in path.read_text().splitlines() if text.startswith("{")]
         v = lines[0]["versions"]
         print(
             f"### {path.stem}\n\nQuality: {lines[0]['quality_name']}. {lines[0]['device'].upper()}, {v['cores']} cores of ",
             end="",
         )
-        print(
-            f"{v['cpu']}; Python {v['python']}, jax {v['jax']}; {lines[0]['dtype']}.\n\n{ours(lines)}\n\n{compared(lines)}\n"
-        )
+        body = crossed(lines) if args.cross else f"{ours(lines)}\n\n{compared(lines)}"
+        print(f"{v['cpu']}; Python {v['python']}, jax {v['jax']}; {lines[0]['dtype']}.\n\n{body}\n")
 
 
 if __name__ == "__main__":
