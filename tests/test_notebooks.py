@@ -1,4 +1,4 @@
-"""The notebooks: source and executed copy hold the same cells, the copy has its pictures, and (``-m notebook``) the source runs."""
+"""The notebooks: source and executed copy hold the same cells, the copy has its pictures; with ``-m notebook``, the source runs."""
 
 import json
 import pathlib
