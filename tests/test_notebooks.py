@@ -1,4 +1,4 @@
-"""The notebooks: source and executed copy hold the same cells, the copy has its pictures; with ``-m notebook``, the source runs."""
+"""The notebooks: source and copy hold the same cells, the copy has its pictures, and the source runs (``-m notebook``)."""
 
 import json
 import pathlib
