@@ -13,6 +13,7 @@ _SUBPACKAGES = (
     "data",
     "drive",
     "generators",
+    "kernels",
     "likelihoods",
     "metrics",
     "nn",

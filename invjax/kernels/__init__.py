@@ -1,0 +1,51 @@
+"""Radial kernels and their sums: exact over all pairs, near-linear by slicing; discrepancies of measures."""
+
+from .base import Multiple, Product, RadialKernel, Sum
+from .directions import directions, equispaced, gauss_directions, rotate, rotation, sphere_gap
+from .lines import FourierLine, GridLine, Line, SortedLine, line_sum
+from .plan import Plan, plan
+from .radial import (
+    Gaussian,
+    InverseMultiquadric,
+    Laplace,
+    Logarithm,
+    Matern,
+    NegativeDistance,
+    Riesz,
+    ThinPlate,
+    slicing_constant,
+)
+from .sums import SumCheck, checked_kernel_sum, kernel_sum, kernel_sum_gradient
+
+__all__ = [
+    "FourierLine",
+    "Gaussian",
+    "GridLine",
+    "InverseMultiquadric",
+    "Laplace",
+    "Line",
+    "Logarithm",
+    "Matern",
+    "Multiple",
+    "NegativeDistance",
+    "Plan",
+    "Product",
+    "RadialKernel",
+    "Riesz",
+    "SortedLine",
+    "Sum",
+    "SumCheck",
+    "ThinPlate",
+    "checked_kernel_sum",
+    "directions",
+    "equispaced",
+    "gauss_directions",
+    "kernel_sum",
+    "kernel_sum_gradient",
+    "line_sum",
+    "plan",
+    "rotate",
+    "rotation",
+    "slicing_constant",
+    "sphere_gap",
+]
