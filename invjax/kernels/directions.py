@@ -41,7 +41,7 @@ def directions(key: PRNGKeyArray, kind: Kind, num: int, dim: int) -> Float[Array
     if dim == 1:
         return jnp.ones((num, 1))
     if kind == "iid":
-        return _normalised(jax.random.normal(key, (num, dim)))
+        return _normalised(_normal(key, (num, dim)))
     if kind == "orthogonal" or (kind == "distance" and num <= dim and dim > 2):
         blocks = jax.vmap(lambda k: rotation(k, dim))(jax.random.split(key, -(-num // dim)))
         return blocks.reshape(-1, dim)[:num]
@@ -52,15 +52,15 @@ def directions(key: PRNGKeyArray, kind: Kind, num: int, dim: int) -> Float[Array
 
 def rotation(key: PRNGKeyArray, dim: int) -> Float[Array, "dim dim"]:
     """A rotation or reflection, uniform (Haar): the orthogonal factor of a Gaussian matrix, with positive diagonal of R."""
-    q, r = jnp.linalg.qr(jax.random.normal(key, (dim, dim)))
-    return q * jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(q.dtype)
+    q, r = jnp.linalg.qr(_normal(key, (dim, dim)))
+    return q * jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(q.dtype)[None]
 
 
 def rotate(key: PRNGKeyArray, points: Float[Array, "num dim"]) -> Float[Array, "num dim"]:
     """The set after one random rotation: unbiased whatever the set is."""
     dim = points.shape[1]
     if dim == 2:  # a set on the half circle stays one: an offset of the angle
-        angle = math.pi * jax.random.uniform(key, dtype=points.dtype)
+        angle = math.pi * jax.random.uniform(key, dtype=jnp.float32).astype(points.dtype)
         turn = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
         return points @ jnp.stack([turn, jnp.stack([-turn[1], turn[0]])])
     return jnp.matmul(points, rotation(key, dim).astype(points.dtype), precision="highest")
@@ -113,6 +113,11 @@ def sphere_gap(points: Float[Array, "num dim"]) -> Float[Array, ""]:
         return jnp.mean(lengths[0] + lengths[1])
 
     return 2 * mean - jnp.mean(jax.lax.map(row, points))
+
+
+def _normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+    """Drawn in float32, so that a key means the same directions in either precision."""
+    return jax.random.normal(key, shape, jnp.float32).astype(jnp.zeros(()).dtype)
 
 
 def _normalised(x: Array) -> Array:

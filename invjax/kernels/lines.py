@@ -31,6 +31,11 @@ class Line(eqx.Module):
     def derivative(self) -> Line:
         """The line of f'."""
 
+    def astype(self, dtype: Any) -> Line:
+        """The line in the precision of ``dtype``, a real type."""
+        complex_type = np.result_type(dtype, np.complex64)
+        return jax.tree.map(lambda a: a.astype(complex_type if jnp.iscomplexobj(a) else dtype), self)
+
 
 @jax.custom_jvp
 def line_sum(line: Line, u: Float[Array, " N"], v: Float[Array, " M"], w: Float[Array, " N"]) -> Float[Array, " M"]:
@@ -142,7 +147,7 @@ class FourierLine(Line):
     def apply(self, u, v, w):
         low, high = self._powers(u)
         split = low.shape[0] // 2, high.shape[0] // 2
-        m = jnp.matmul(low * w, high.T, precision="highest")
+        m = jnp.matmul(low * w[None], high.T, precision="highest")
         cc, cs, sc, ss = (
             m[: split[0], : split[1]],
             m[: split[0], split[1] :],
@@ -161,7 +166,7 @@ class FourierLine(Line):
         phase = u * jax.lax.stop_gradient(self.omega).astype(u.dtype)
         _, steps, blocks = self.coefficients.shape
         multiples = (np.arange(steps), self.first + steps * np.arange(blocks))
-        angles = (jnp.asarray(k, phase.dtype)[:, None] * phase for k in multiples)
+        angles = (jnp.asarray(k, phase.dtype)[:, None] * phase[None] for k in multiples)
         low, high = (jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], 0) for angle in angles)
         return low, high
 

@@ -57,13 +57,15 @@ class Plan(eqx.Module):
         def profile(t: Array) -> Array:
             return kernel.sliced(t, self.dim, self.table)
 
-        radius = self.radius.astype(dtype)
+        # In the precision of the plan: a least-squares fit in that of the points would lose digits.
         if self.method == "sort":
-            return SortedLine(-jnp.asarray(slicing_constant(self.dim), dtype))
-        if self.fit is not None:
-            samples = profile(self.fit.nodes(radius))
-            return fourier_line(self.fit.cosines(samples), self.fit.omega(radius), self.fit.first)
-        return grid_line(profile, self.num_nodes, radius, _at_zero(kernel, profile))
+            line: Line = SortedLine(-jnp.asarray(slicing_constant(self.dim)))
+        elif self.fit is not None:
+            samples = profile(self.fit.nodes(self.radius))
+            line = fourier_line(self.fit.cosines(samples), self.fit.omega(self.radius), self.fit.first)
+        else:
+            line = grid_line(profile, self.num_nodes, self.radius, _at_zero(kernel, profile))
+        return line.astype(dtype)
 
 
 def plan(

@@ -115,7 +115,7 @@ def _sliced(
     line = plan.line(kernel, dtype)
     if plan.centre is not None:
         centre = plan.centre.astype(dtype)
-        x, y = x - centre, y - centre
+        x, y = x - centre[None], y - centre[None]
     batch = _batch_size(plan.num_slices, x.shape[0] + y.shape[0])
     xi = plan.directions.astype(dtype).reshape(-1, batch, plan.dim)
     shares = jnp.swapaxes(shares.astype(dtype).reshape(shares.shape[0], -1, batch), 0, 1)
