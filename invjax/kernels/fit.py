@@ -16,12 +16,14 @@ _MOST = 1024
 
 
 class CosineFit(eqx.Module):
-    """``f(t) ~ sum_k c_k cos((first + k) omega t)`` on ``|t| <= 2 radius``: ``c = matrix f(nodes)``, by least squares.
+    """``f(t) ~ sum_k c_k cos((first + k) omega t)`` on ``|t| <= 2 radius``, by least squares: ``c = expand (project f(nodes))``.
 
-    The matrix does not depend on f, so that coefficients can be computed, and differentiated, for other parameters of the kernel.
+    The matrices do not depend on f, so that coefficients can be computed, and differentiated, for other parameters of the kernel.
+    They are two because their product has large entries, whose roundings would not cancel.
     """
 
-    matrix: Float[Array, "K S"]
+    expand: Float[Array, "K r"]
+    project: Float[Array, "r S"]
     places: Float[Array, " S"]
     first: int = eqx.field(static=True)
 
@@ -35,7 +37,8 @@ class CosineFit(eqx.Module):
 
     def cosines(self, samples: Array) -> Array:
         """The coefficients for the values of f at the nodes."""
-        return jnp.matmul(self.matrix.astype(samples.dtype), samples, precision="highest")
+        components = jnp.matmul(self.project.astype(samples.dtype), samples, precision="highest")
+        return jnp.matmul(self.expand.astype(samples.dtype), components, precision="highest")
 
 
 def fit_cosines(f: Callable[[np.ndarray], np.ndarray], radius: float, tol: float) -> tuple[CosineFit, float]:
@@ -68,21 +71,28 @@ def _least_squares(num: int, tol: float) -> CosineFit:
     basis = np.cos(np.pi / _PERIOD * np.outer(places, np.arange(num)))
     root = np.sqrt(np.sin(np.pi * (np.arange(4 * num) + 0.5) / (4 * num)))[:, None]  # quadrature weights of the places
     rounding = 10 * float(jnp.finfo(jnp.zeros(()).dtype).eps)
-    matrix = np.linalg.pinv(root * basis, rcond=max(min(tol, 1e-3) * 1e-2, rounding)) * root.T
-    return CosineFit(jnp.asarray(matrix), jnp.asarray(places), 0)
+    left, singular, right = np.linalg.svd(root * basis, full_matrices=False)
+    kept = singular > max(min(tol, 1e-3) * 1e-2, rounding) * singular[0]
+    expand, project = right[kept].T / singular[kept], left[:, kept].T * root.T
+    return CosineFit(jnp.asarray(expand), jnp.asarray(project), jnp.asarray(places), 0)
 
 
 def _trimmed(fit: CosineFit, f: Callable, radius: float, tol: float) -> CosineFit:
     """Without the frequencies at both ends that together change f by less than a tenth of the tolerance."""
-    size = np.abs(np.asarray(fit.matrix, np.float64) @ f(2 * radius * np.asarray(fit.places, np.float64)))
+    size = np.abs(_coefficients(fit, f, radius))
     low = int(np.searchsorted(np.cumsum(size), tol / 20))
     high = len(size) - int(np.searchsorted(np.cumsum(size[::-1]), tol / 20))
     low = min(low, len(size) - 1)
-    return CosineFit(fit.matrix[low : max(high, low + 1)], fit.places, fit.first + low)
+    return CosineFit(fit.expand[low : max(high, low + 1)], fit.project, fit.places, fit.first + low)
+
+
+def _coefficients(fit: CosineFit, f: Callable, radius: float) -> np.ndarray:
+    expand, project, places = (np.asarray(a, np.float64) for a in (fit.expand, fit.project, fit.places))
+    return expand @ (project @ f(2 * radius * places))
 
 
 def _error(fit: CosineFit, f: Any, radius: float, places: np.ndarray, exact: np.ndarray, density: np.ndarray) -> float:
-    cosines = np.asarray(fit.matrix, np.float64) @ f(2 * radius * np.asarray(fit.places, np.float64))
+    cosines = _coefficients(fit, f, radius)
     k = fit.first + np.arange(len(cosines))
     found = np.cos(np.pi / _PERIOD * np.outer(places, k)) @ cosines
     return float(np.sqrt(np.mean(density * (found - exact) ** 2)))

@@ -52,7 +52,9 @@ def planned(name, seed=0):
     options = {"directions": "orthogonal", "num_slices": 6} | options
     if method == "dense":
         options = {}
-    return made, K.plan(made, ((7, DIM), (5, DIM)), RADIUS, options.pop("tol", 1e-2), jax.random.key(seed), method, **options)
+    return made, K.plan(
+        made, ((7, DIM), (5, DIM)), RADIUS, options.pop("tol", 1e-2), jax.random.key(seed), method, **options
+    )
 
 
 def cloud(seed, num=7, dim=DIM):
