@@ -2,6 +2,7 @@
 
 from .base import Multiple, Product, RadialKernel, Sum
 from .directions import directions, equispaced, gauss_directions, rotate, rotation, sphere_gap
+from .discrepancy import energy_distance, mmd2, witness
 from .lines import FourierLine, GridLine, Line, SortedLine, line_sum
 from .plan import Plan, plan
 from .radial import (
@@ -15,7 +16,9 @@ from .radial import (
     ThinPlate,
     slicing_constant,
 )
+from .stein import stein_discrepancy2
 from .sums import SumCheck, checked_kernel_sum, kernel_sum, kernel_sum_gradient
+from .two_sample import TwoSampleTest, two_sample_test
 
 __all__ = [
     "FourierLine",
@@ -36,16 +39,22 @@ __all__ = [
     "Sum",
     "SumCheck",
     "ThinPlate",
+    "TwoSampleTest",
     "checked_kernel_sum",
     "directions",
+    "energy_distance",
     "equispaced",
     "gauss_directions",
     "kernel_sum",
     "kernel_sum_gradient",
     "line_sum",
+    "mmd2",
     "plan",
     "rotate",
     "rotation",
     "slicing_constant",
     "sphere_gap",
+    "stein_discrepancy2",
+    "two_sample_test",
+    "witness",
 ]

@@ -28,6 +28,8 @@ class RadialKernel(eqx.Module):
 
     singular: ClassVar[bool] = False
     """True where F is infinite at 0: coinciding points then do not interact."""
+    smooth: ClassVar[bool] = False
+    """True where the mixed derivative ``grad_x grad_y K`` is continuous, also at coinciding points."""
 
     @abc.abstractmethod
     def of_square(self, q: Array) -> Array:
@@ -72,6 +74,10 @@ class Sum(RadialKernel):
     def singular(self) -> bool:  # type: ignore[override]
         return any(term.singular for term in self.terms)
 
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        return all(term.smooth for term in self.terms)
+
     def of_square(self, q):
         return sum(term.of_square(q) for term in self.terms)
 
@@ -92,6 +98,10 @@ class Multiple(RadialKernel):
     def singular(self) -> bool:  # type: ignore[override]
         return self.kernel.singular
 
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        return self.kernel.smooth
+
     def of_square(self, q):
         return in_dtype(self.weight, q) * self.kernel.of_square(q)
 
@@ -110,6 +120,10 @@ class Product(RadialKernel):
     @property
     def singular(self) -> bool:  # type: ignore[override]
         return any(factor.singular for factor in self.factors)
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        return all(factor.smooth for factor in self.factors)
 
     def of_square(self, q):
         return math.prod(factor.of_square(q) for factor in self.factors)

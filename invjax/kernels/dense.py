@@ -18,8 +18,7 @@ def dense_sum(
 ) -> Float[Array, " M"]:
     """``s_m = sum_n w_n K(x_n, y_m)``; time ``O(N M d)``, memory ``O(N + M)`` also under differentiation."""
     exact = kernel.singular or x.shape[1] <= _EXACT_DIM
-    rows, columns = _tiles(y, tile), _tiles(x, tile)
-    weights = _tiles(w, tile)  # padded by zeros
+    rows, columns, weights = tiles(y, tile), tiles(x, tile), tiles(w, tile)  # weights are padded by zeros
 
     def of_rows(targets: Array) -> Array:
         @partial(jax.checkpoint, prevent_cse=False)
@@ -48,7 +47,7 @@ def square_distances(y: Float[Array, "m d"], x: Float[Array, "n d"], exact: bool
     return jnp.maximum(squares - 2 * jnp.matmul(y, x.T, precision="highest"), 0)
 
 
-def _tiles(a: Array, size: int) -> Array:
+def tiles(a: Array, size: int = _TILE) -> Array:
     """``(number, size, ...)``, padded by zeros; the sizes are equal, so the last is hardly padded."""
     number = max(1, -(-a.shape[0] // size))
     size = -(-a.shape[0] // number)

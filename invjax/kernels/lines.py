@@ -88,26 +88,33 @@ class GridLine(Line):
 
     def apply(self, u, v, w):
         num = self.num_nodes
-        cell, part = self._cells(u)
-        spread = jnp.zeros((num,), w.dtype)
-        spread = spread.at[cell].add(w * (1 - part), mode="promise_in_bounds")
-        spread = spread.at[cell + 1].add(w * part, mode="promise_in_bounds")
-        sums = jnp.fft.irfft(self.coefficients[0] * jnp.fft.rfft(spread, 2 * num), 2 * num)[:num].astype(w.dtype)
-        cell, part = self._cells(v)
+        nodes = self.spread(u, w, self.radius, num)
+        sums = jnp.fft.irfft(self.coefficients[0] * jnp.fft.rfft(nodes, 2 * num), 2 * num)[:num].astype(w.dtype)
+        cell, part = _cells(v, self.radius, num)
         left = sums.at[cell].get(mode="promise_in_bounds")
         right = sums.at[cell + 1].get(mode="promise_in_bounds")
         return left + (right - left) * part
 
-    def _cells(self, u: Array) -> tuple[Array, Array]:
-        radius = jax.lax.stop_gradient(self.radius).astype(u.dtype)
-        place = (u + radius) * ((self.num_nodes - 1) / (2 * radius))
-        cell = jnp.clip(jnp.floor(place), 0, self.num_nodes - 2)
-        return cell.astype(jnp.int32), place - cell
+    @staticmethod
+    def spread(u: Float[Array, " N"], w: Float[Array, " N"], radius: Array, num_nodes: int) -> Float[Array, " B"]:
+        """The mass w of the points u on the nodes, split linearly between the two nearest."""
+        cell, part = _cells(u, radius, num_nodes)
+        nodes = jnp.zeros((num_nodes,), w.dtype)
+        nodes = nodes.at[cell].add(w * (1 - part), mode="promise_in_bounds")
+        return nodes.at[cell + 1].add(w * part, mode="promise_in_bounds")
 
     def derivative(self):
         if len(self.coefficients) < 2:
             raise ValueError('a sliced kernel sum on a grid has two derivatives; use method="fourier" or "dense"')
         return GridLine(self.coefficients[1:], self.radius)
+
+
+def _cells(u: Array, radius: Array, num_nodes: int) -> tuple[Array, Array]:
+    """The cell that holds each point, and how far into it the point lies (outside of [0, 1] beyond the ends)."""
+    radius = jax.lax.stop_gradient(radius).astype(u.dtype)
+    place = (u + radius) * ((num_nodes - 1) / (2 * radius))
+    cell = jnp.clip(jnp.floor(place), 0, num_nodes - 2)
+    return cell.astype(jnp.int32), place - jax.lax.stop_gradient(cell)
 
 
 def grid_line(profile: Any, num_nodes: int, radius: Array, zero: Any = None) -> GridLine:

@@ -39,6 +39,7 @@ class Gaussian(_Scaled):
     Raises ``ValueError`` unless ``bandwidth > 0``, which has the unit of the points.
     """
 
+    smooth: ClassVar[bool] = True
     bandwidth: Array = eqx.field(converter=real, default=1.0)
 
     def __check_init__(self):
@@ -69,6 +70,10 @@ class Matern(_Scaled):
         if not (isinstance(self.nu, (int, float)) and self.nu > 0 and (self.nu - 0.5) % 1 == 0):
             raise ValueError(f"nu: expected 1/2, 3/2, 5/2, ..., got {self.nu!r}")
 
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        return self.nu > 1
+
     def of_square(self, q):
         return _half_integer(round(self.nu - 0.5), 2 * self.nu * q / in_dtype(self.bandwidth, q) ** 2)
 
@@ -98,6 +103,7 @@ class InverseMultiquadric(RadialKernel):
     ``ValueError`` unless ``bandwidth > 0``.
     """
 
+    smooth: ClassVar[bool] = True
     bandwidth: Array = eqx.field(converter=real, default=1.0)
 
     def __check_init__(self):

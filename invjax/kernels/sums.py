@@ -96,21 +96,21 @@ def _checked_sum(kernel: RadialKernel, x: Array, y: Array, w: Array, plan: Plan)
         return s, SumCheck(jnp.zeros_like(s), jnp.asarray(False))
     num = plan.num_slices
     if num < 2:
-        s, reach = _sliced(kernel, x, y, w, plan, plan.weights[None])
+        s, inside = _sliced(kernel, x, y, w, plan, plan.weights[None])
         error = jnp.zeros_like(s[0])
     else:
         parts = plan.weights * (jnp.arange(num) % 2 == jnp.arange(2)[:, None])
-        s, reach = _sliced(
+        s, inside = _sliced(
             kernel, x, y, w, plan, jnp.concatenate([plan.weights[None], parts / parts.sum(1, keepdims=True)])
         )
         error = jnp.abs(s[1] - s[2]) / 2
-    return s[0], SumCheck(error, ~(reach <= plan.radius.astype(reach.dtype)))
+    return s[0], SumCheck(error, ~inside)
 
 
 def _sliced(
     kernel: RadialKernel, x: Array, y: Array, w: Array, plan: Plan, shares: Float[Array, "R P"]
 ) -> tuple[Float[Array, "R M"], Array]:
-    """``sum_p shares_p s_p``, where s_p is the sum on the line of direction p; and the largest projection."""
+    """``sum_p shares_p s_p``, where s_p is the sum on the line of direction p; and whether all projections are inside."""
     dtype = jnp.result_type(x, y)
     line = plan.line(kernel, dtype)
     if plan.centre is not None:
@@ -120,17 +120,19 @@ def _sliced(
     xi = plan.directions.astype(dtype).reshape(-1, batch, plan.dim)
     shares = jnp.swapaxes(shares.astype(dtype).reshape(shares.shape[0], -1, batch), 0, 1)
 
+    radius = jax.lax.stop_gradient(plan.radius).astype(dtype)
+
     @partial(jax.checkpoint, prevent_cse=False)
     def add(carry: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        total, reach = carry
+        total, inside = carry
         directions, weights = part
         u, v = (jnp.matmul(directions, points.T, precision="highest") for points in (x, y))
         sums = jax.vmap(line_sum, in_axes=(None, 0, 0, None))(line, u, v, w)
-        furthest = [jnp.max(jnp.abs(a), initial=0) for a in (u, v)]
-        reach = jax.lax.stop_gradient(jnp.maximum(reach, jnp.maximum(*furthest)))
-        return (total + jnp.matmul(weights, sums, precision="highest"), reach), None
+        for a in (u, v):
+            inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(a)) <= radius)  # false for NaN too
+        return (total + jnp.matmul(weights, sums, precision="highest"), inside), None
 
-    start = jnp.zeros((shares.shape[1], y.shape[0]), jnp.result_type(dtype, w)), jnp.zeros((), dtype)
+    start = jnp.zeros((shares.shape[1], y.shape[0]), jnp.result_type(dtype, w)), jnp.asarray(True)
     return jax.lax.scan(add, start, (xi, shares))[0]
 
 

@@ -1,0 +1,166 @@
+"""Plans: predicted errors, choices, refusals; checks at run time; several devices."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from invjax import kernels as K
+
+KEY = jax.random.key(0)
+
+
+def ball(seed, num, dim, radius):
+    """Points uniform in direction and in distance from the origin, as the predicted error assumes for pairs."""
+    r = np.random.default_rng(seed)
+    e = r.normal(size=(num, dim))
+    return radius * e / np.linalg.norm(e, axis=1, keepdims=True) * r.uniform(size=(num, 1))
+
+
+@pytest.mark.parametrize("dim", [2, 5, 30])
+@pytest.mark.parametrize("kernel", [K.Gaussian(1.0), K.NegativeDistance()])
+def test_predicted_error_is_the_measured_one(kernel, dim):
+    """Root mean square over pairs (origin, point): within a factor 1.5 (256 directions of prediction, 500 of measurement)."""
+    shapes = ((1, dim), (500, dim))
+    plan = K.plan(kernel, shapes, 2.0, key=KEY, method="grid", num_slices=20)
+    x, y, w = np.zeros((1, dim)), ball(1, 500, dim, 2.0), np.ones(1)
+    gap = K.kernel_sum(kernel, x, y, w, plan=plan) - kernel.gram(jnp.asarray(x), jnp.asarray(y))[0]
+    largest = 1.0 if isinstance(kernel, K.Gaussian) else 4.0
+    measured = float(jnp.sqrt(jnp.mean(gap**2))) / largest
+    assert plan.error / 1.5 < measured < 1.5 * plan.error
+
+
+def test_tolerance_chooses_the_number_of_slices():
+    k, shapes = K.Gaussian(1.0), ((10**6, 5), (10**6, 5))
+    plans = [K.plan(k, shapes, 2.0, tol, KEY) for tol in (3e-2, 3e-3)]
+    assert [p.method for p in plans] == ["grid", "grid"]
+    assert plans[0].num_slices < plans[1].num_slices
+    for plan, tol in zip(plans, (3e-2, 3e-3), strict=True):
+        assert plan.error <= tol
+    with pytest.raises(ValueError, match="tol"):
+        K.plan(K.Laplace(1.0), shapes, 2.0, 1e-9, KEY, "grid", directions="iid")
+
+
+def test_automatic_choices():
+    """Small clouds, products and tight tolerances are dense; a line is sorted; sums far from small are sliced."""
+    k = K.Gaussian(1.0)
+    small, large = ((100, 8), (100, 8)), ((10**6, 8), (10**6, 8))
+    assert K.plan(k, small, 1.0).method == "dense"  # and no key is needed
+    assert K.plan(k * k, large, 1.0).method == "dense"
+    assert K.plan(k, large, 1.0, 1e-2, KEY).method == "grid"
+    assert K.plan(K.NegativeDistance(), ((10**6, 1), (10**6, 1)), 1.0).method == "sort"
+    assert K.plan(k, ((10**6, 1), (10**6, 1)), 1.0, 1e-8).method == "fourier"
+    dense = K.plan(k, small, 1.0)
+    assert float(dense.error) == 0
+    assert dense.num_slices == 0
+
+
+def test_bandwidth_can_be_swept_and_differentiated():
+    """One plan, made for the smallest bandwidth, serves larger ones: one program, exact derivatives in the bandwidth."""
+    x, y, w = jnp.asarray(ball(0, 40, 3, 1.0)), jnp.asarray(ball(1, 30, 3, 1.0)), jnp.linspace(0, 1, 40)
+    xi, share = K.gauss_directions(24, 3)
+    plan = K.plan(K.Gaussian(0.8), (x.shape, y.shape), 1.0, 1e-8, method="fourier", directions=xi, weights=share)
+
+    def total(bandwidth, plan):
+        return jnp.sum(K.kernel_sum(K.Gaussian(bandwidth), x, y, w, plan=plan))
+
+    bandwidths = jnp.array([0.8, 1.1, 2.0])
+    values, slopes = jax.vmap(jax.value_and_grad(total), in_axes=(0, None))(bandwidths, plan)
+    exact, expected = jax.vmap(jax.value_and_grad(lambda b: total(b, None)))(bandwidths)
+    np.testing.assert_allclose(values, exact, rtol=1e-6)
+    np.testing.assert_allclose(slopes, expected, rtol=1e-5)
+
+
+def test_checked_sum_reports_error_and_radius():
+    k = K.NegativeDistance()
+    x, y, w = ball(0, 50, 4, 1.0), ball(1, 40, 4, 1.0), np.full(50, 0.02)
+    plan = K.plan(k, (x.shape, y.shape), 1.0, key=KEY, method="sort", directions="iid", num_slices=400)
+    s, check = K.checked_kernel_sum(k, x, y, w, plan=plan)
+    np.testing.assert_allclose(s, K.kernel_sum(k, x, y, w, plan=plan), atol=1e-12)
+    assert not check.outside
+    # Independent directions: half the difference of two halves has the standard deviation of the error itself.
+    exact = k.gram(jnp.asarray(x), jnp.asarray(y)).T @ w
+    errors = []
+    for seed in range(40):
+        xi = K.directions(jax.random.key(seed), "iid", 400, 4)
+        moved = eqx.tree_at(lambda p: p.directions, plan, xi)
+        found, one = K.checked_kernel_sum(k, x, y, w, plan=moved)
+        errors.append([jnp.mean((found - exact) ** 2), jnp.mean(one.error**2)])
+    true, estimated = np.sqrt(np.mean(errors, 0))
+    assert 0.6 < estimated / true < 1.6  # 40 draws, each nearly one degree of freedom: 11 % each
+    assert K.checked_kernel_sum(k, 3 * x, y, w, plan=plan)[1].outside
+    assert K.checked_kernel_sum(k, x * np.nan, y, w, plan=plan)[1].outside
+    single = K.plan(k, ((5, 1), (4, 1)), 1.0, method="sort")
+    assert not np.any(K.checked_kernel_sum(k, x[:5, :1], y[:4, :1], w[:5], plan=single)[1].error)
+    dense = K.checked_kernel_sum(k, x, y, w, plan=K.plan(k, (x.shape, y.shape), 1.0, method="dense"))
+    np.testing.assert_allclose(dense[0], exact, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["dense", "grid", "fourier", "sort"])
+def test_one_device_equals_eight(method):
+    k = K.NegativeDistance() if method == "sort" else K.Gaussian(1.0)
+    x, y, w = jnp.asarray(ball(0, 64, 3, 1.0)), jnp.asarray(ball(1, 48, 3, 1.0)), jnp.linspace(0, 1, 64)
+    plan = K.plan(k, (x.shape, y.shape), 1.0, 1e-6, KEY, method, num_slices=8)
+    mesh = jax.make_mesh((8,), ("particles",), axis_types=(AxisType.Auto,))
+    rows = NamedSharding(mesh, P("particles"))
+    fn = jax.jit(
+        lambda x, y, w, plan: (K.kernel_sum(k, x, y, w, plan=plan), K.kernel_sum_gradient(k, x, y, w, plan=plan))
+    )
+    alone = fn(x, y, w, plan)
+    spread = jax.jit(fn, out_shardings=rows)(*jax.device_put((x, y, w), rows), plan)
+    for a, b in zip(alone, spread, strict=True):
+        assert len(b.sharding.device_set) == 8
+        np.testing.assert_allclose(a, b, atol=1e-11)
+
+
+def test_empty_single_and_bad_points():
+    k = K.Gaussian(1.0)
+    plan = K.plan(k, ((3, 2), (3, 2)), 1.0, key=KEY, method="grid", num_slices=4)
+    for given in (None, plan):
+        empty = K.kernel_sum(k, np.zeros((0, 2)), np.zeros((3, 2)), np.zeros(0), plan=given)
+        np.testing.assert_array_equal(empty, np.zeros(3))
+        assert K.kernel_sum(k, np.zeros((3, 2)), np.zeros((0, 2)), np.ones(3), plan=given).shape == (0,)
+        one = K.kernel_sum(k, np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1), plan=given)
+        np.testing.assert_allclose(one, 1, atol=1e-6)  # h^2 / 2 on the grid of 4096 nodes
+        spoiled = K.kernel_sum(k, np.zeros((2, 2)), np.array([[0, np.nan], [0, 0]]), np.ones(2), plan=given)
+        assert np.isnan(spoiled[0])
+        np.testing.assert_allclose(spoiled[1], 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("match", "call"),
+    [
+        ("shapes", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 3)), 1.0)),
+        ("method", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, method="fast")),
+        ("sort", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, method="sort")),
+        ("radius", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), -1.0)),
+        ("centre", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, centre=np.zeros(3))),
+        ("key", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, method="grid")),
+        ("counterpart", lambda: K.plan(K.Gaussian(1.0) * K.Gaussian(2.0), ((3, 2), (3, 2)), 1.0, 1e-2, KEY, "grid")),
+        (
+            "unit vectors",
+            lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, method="grid", directions=np.ones((4, 2))),
+        ),
+        ("resolved", lambda: K.plan(K.Gaussian(1e-5), ((3, 5), (3, 5)), 1.0, 1e-2, KEY, "grid")),
+        ("bandwidth", lambda: K.Gaussian(0.0)),
+        ("bandwidth", lambda: K.Matern(1.5, -1.0)),
+        ("bandwidth", lambda: K.Laplace(np.nan)),
+        ("nu", lambda: K.Matern(1.0)),
+        ("r: expected", lambda: K.Riesz(2.0)),
+        ("x: expected points", lambda: K.kernel_sum(K.Gaussian(1.0), np.ones(3), np.ones((3, 2)), np.ones(3))),
+        ("y: expected points", lambda: K.kernel_sum(K.Gaussian(1.0), np.ones((3, 2)), np.ones((3, 1)), np.ones(3))),
+        ("w: expected shape", lambda: K.kernel_sum(K.Gaussian(1.0), np.ones((3, 2)), np.ones((3, 2)), np.ones(2))),
+        ("real", lambda: K.kernel_sum(K.Gaussian(1.0), np.ones((3, 2)), np.ones((3, 2)), 1j * np.ones(3))),
+    ],
+)
+def test_refusals_name_the_argument(match, call):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def test_traced_kernels_cannot_be_planned():
+    with pytest.raises(ValueError, match="traced"):
+        jax.jit(lambda b: K.plan(K.Gaussian(b), ((9, 2), (9, 2)), 1.0, 1e-2, KEY, "grid", num_slices=3).error)(1.0)
