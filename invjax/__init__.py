@@ -13,6 +13,7 @@ _SUBPACKAGES = (
     "data",
     "drive",
     "generators",
+    "gradient_flows",
     "kernels",
     "likelihoods",
     "metrics",

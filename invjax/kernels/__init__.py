@@ -17,7 +17,7 @@ from .radial import (
     slicing_constant,
 )
 from .stein import stein_discrepancy2
-from .sums import SumCheck, checked_kernel_sum, kernel_sum, kernel_sum_gradient
+from .sums import SumCheck, checked_kernel_sum, checked_kernel_sum_gradient, kernel_sum, kernel_sum_gradient
 from .two_sample import TwoSampleTest, two_sample_test
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "ThinPlate",
     "TwoSampleTest",
     "checked_kernel_sum",
+    "checked_kernel_sum_gradient",
     "directions",
     "energy_distance",
     "equispaced",

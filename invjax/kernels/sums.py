@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,10 +11,8 @@ from jaxtyping import Array, Bool, Float
 from ..eager import one_program
 from .base import RadialKernel
 from .dense import dense_sum
-from .lines import line_sum
 from .plan import Plan
-
-_POINTS = 1 << 16  # of a batch of slices: larger ones leave the cache
+from .sliced import sliced_gradient, sliced_sum
 
 
 class SumCheck(NamedTuple):
@@ -63,9 +60,15 @@ def kernel_sum_gradient(
     plan: Plan | None = None,
 ) -> Float[Array, "M d"]:
     """``sum_n w_n grad_y K(x_n, y_m)``, at the cost of one sum: the field that moves particles y."""
-    x, y, w = _checked(x, y, w, plan)
-    total, pull = jax.vjp(lambda points: _kernel_sum(kernel, x, points, w, plan), y)
-    return pull(jnp.ones_like(total))[0]
+    return _gradient(kernel, *_checked(x, y, w, plan), plan)[0]
+
+
+def checked_kernel_sum_gradient(
+    kernel: RadialKernel, x: Float[Array, "N d"], y: Float[Array, "M d"], w: Float[Array, " N"], *, plan: Plan | None
+) -> tuple[Float[Array, "M d"], Bool[Array, ""]]:
+    """``kernel_sum_gradient``, and whether a projection left the radius of the plan (never for a dense sum)."""
+    field, inside = _gradient(kernel, *_checked(x, y, w, plan), plan)
+    return field, ~inside
 
 
 def _checked(x: Array, y: Array, w: Array, plan: Plan | None) -> tuple[Array, Array, Array]:
@@ -86,7 +89,15 @@ def _checked(x: Array, y: Array, w: Array, plan: Plan | None) -> tuple[Array, Ar
 def _kernel_sum(kernel: RadialKernel, x: Array, y: Array, w: Array, plan: Plan | None) -> Array:
     if plan is None or plan.method == "dense":
         return dense_sum(kernel, x, y, w)
-    return _sliced(kernel, x, y, w, plan, plan.weights[None])[0][0]
+    return sliced_sum(kernel, x, y, w, plan, plan.weights[None])[0][0]
+
+
+@one_program
+def _gradient(kernel: RadialKernel, x: Array, y: Array, w: Array, plan: Plan | None) -> tuple[Array, Array]:
+    if plan is None or plan.method == "dense":
+        total, pull = jax.vjp(lambda points: dense_sum(kernel, x, points, w), y)
+        return pull(jnp.ones_like(total))[0], jnp.asarray(True)
+    return sliced_gradient(kernel, x, y, w, plan)
 
 
 @one_program
@@ -94,49 +105,10 @@ def _checked_sum(kernel: RadialKernel, x: Array, y: Array, w: Array, plan: Plan)
     if plan.method == "dense":
         s = dense_sum(kernel, x, y, w)
         return s, SumCheck(jnp.zeros_like(s), jnp.asarray(False))
-    num = plan.num_slices
-    if num < 2:
-        s, inside = _sliced(kernel, x, y, w, plan, plan.weights[None])
-        error = jnp.zeros_like(s[0])
-    else:
-        parts = plan.weights * (jnp.arange(num) % 2 == jnp.arange(2)[:, None])
-        s, inside = _sliced(
-            kernel, x, y, w, plan, jnp.concatenate([plan.weights[None], parts / parts.sum(1, keepdims=True)])
-        )
-        error = jnp.abs(s[1] - s[2]) / 2
+    shares = plan.weights[None]
+    if plan.num_slices > 1:
+        halves = plan.weights * (jnp.arange(plan.num_slices) % 2 == jnp.arange(2)[:, None])
+        shares = jnp.concatenate([shares, halves / halves.sum(1, keepdims=True)])
+    s, inside = sliced_sum(kernel, x, y, w, plan, shares)
+    error = jnp.abs(s[1] - s[2]) / 2 if plan.num_slices > 1 else jnp.zeros_like(s[0])
     return s[0], SumCheck(error, ~inside)
-
-
-def _sliced(
-    kernel: RadialKernel, x: Array, y: Array, w: Array, plan: Plan, shares: Float[Array, "R P"]
-) -> tuple[Float[Array, "R M"], Array]:
-    """``sum_p shares_p s_p``, where s_p is the sum on the line of direction p; and whether all projections are inside."""
-    dtype = jnp.result_type(x, y)
-    line = plan.line(kernel, dtype)
-    if plan.centre is not None:
-        centre = plan.centre.astype(dtype)
-        x, y = x - centre[None], y - centre[None]
-    batch = _batch_size(plan.num_slices, x.shape[0] + y.shape[0])
-    xi = plan.directions.astype(dtype).reshape(-1, batch, plan.dim)
-    shares = jnp.swapaxes(shares.astype(dtype).reshape(shares.shape[0], -1, batch), 0, 1)
-
-    radius = jax.lax.stop_gradient(plan.radius).astype(dtype)
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def add(carry: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        total, inside = carry
-        directions, weights = part
-        u, v = (jnp.matmul(directions, points.T, precision="highest") for points in (x, y))
-        sums = jax.vmap(line_sum, in_axes=(None, 0, 0, None))(line, u, v, w)
-        for a in (u, v):
-            inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(a)) <= radius)  # false for NaN too
-        return (total + jnp.matmul(weights, sums, precision="highest"), inside), None
-
-    start = jnp.zeros((shares.shape[1], y.shape[0]), jnp.result_type(dtype, w)), jnp.asarray(True)
-    return jax.lax.scan(add, start, (xi, shares))[0]
-
-
-def _batch_size(num_slices: int, num_points: int) -> int:
-    """The largest divisor of the number of slices with at most ``_POINTS`` projections in a batch."""
-    most = max(1, _POINTS // max(1, num_points))
-    return max(b for b in range(1, num_slices + 1) if num_slices % b == 0 and b <= most)

@@ -1,0 +1,80 @@
+"""Sums and gradients by slices: project, sum on every line, put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .lines import Line, line_sum
+from .plan import Plan
+
+_POINTS = 1 << 16  # of a batch of slices: larger ones leave the cache
+
+
+def sliced_sum(
+    kernel: Any,
+    x: Float[Array, "N d"],
+    y: Float[Array, "M d"],
+    w: Float[Array, " N"],
+    plan: Plan,
+    shares: Float[Array, "R P"],
+) -> tuple[Float[Array, "R M"], Bool[Array, ""]]:
+    """``sum_p shares_rp s_p``, where s_p is the sum on the line of direction p; and whether all projections are in the radius."""
+
+    def collect(directions: Array, weights: Array, sums: Array) -> Array:
+        return jnp.matmul(weights, sums, precision="highest")
+
+    dtype = jnp.result_type(x, y)
+    start = jnp.zeros((shares.shape[0], y.shape[0]), jnp.result_type(dtype, w))
+    return _over_slices(plan.line(kernel, dtype), x, y, w, plan, shares, start, collect)
+
+
+def sliced_gradient(
+    kernel: Any, x: Float[Array, "N d"], y: Float[Array, "M d"], w: Float[Array, " N"], plan: Plan
+) -> tuple[Float[Array, "M d"], Bool[Array, ""]]:
+    """``sum_p weights_p xi_p sum_n w_n f'(<xi_p, y_m - x_n>)``; and whether all projections are in the radius."""
+
+    def collect(directions: Array, weights: Array, slopes: Array) -> Array:
+        return jnp.matmul((weights[0][:, None] * slopes).T, directions, precision="highest")
+
+    dtype = jnp.result_type(x, y)
+    start = jnp.zeros(y.shape, jnp.result_type(dtype, w))
+    line = plan.line(kernel, dtype).derivative()
+    return _over_slices(line, x, y, w, plan, plan.weights[None], start, collect)
+
+
+def _over_slices(
+    line: Line, x: Array, y: Array, w: Array, plan: Plan, shares: Array, start: Array, collect: Callable
+) -> tuple[Array, Array]:
+    """The total of ``collect(directions, weights, sums)`` over batches of slices, one batch in memory at a time."""
+    dtype = jnp.result_type(x, y)
+    if plan.centre is not None:
+        centre = plan.centre.astype(dtype)
+        x, y = x - centre[None], y - centre[None]
+    radius = jax.lax.stop_gradient(plan.radius).astype(dtype)
+    batch = _batch_size(plan.num_slices, x.shape[0] + y.shape[0])
+    xi = plan.directions.astype(dtype).reshape(-1, batch, plan.dim)
+    weights = jnp.swapaxes(shares.astype(dtype).reshape(shares.shape[0], -1, batch), 0, 1)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add(carry: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+        total, inside = carry
+        directions, weights = part
+        u, v = (jnp.matmul(directions, points.T, precision="highest") for points in (x, y))
+        sums = jax.vmap(line_sum, in_axes=(None, 0, 0, None))(line, u, v, w)
+        for a in (u, v):
+            inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(a)) <= radius)  # false for NaN too
+        return (total + collect(directions, weights, sums), inside), None
+
+    return jax.lax.scan(add, (start, jnp.asarray(True)), (xi, weights))[0]
+
+
+def _batch_size(num_slices: int, num_points: int) -> int:
+    """The largest divisor of the number of slices with at most ``_POINTS`` projections in a batch."""
+    most = max(1, _POINTS // max(1, num_points))
+    return max(b for b in range(1, num_slices + 1) if num_slices % b == 0 and b <= most)
