@@ -391,3 +391,22 @@ def test_phantom_refusals(key):
         data.shepp_logan(8, supersample=0)
     with pytest.raises(ValueError, match="num: expected a positive integer"):
         data.random_ellipses(key, 8, 2.5)
+
+
+def test_fashion_sample_is_the_data_set():
+    """Ten classes in turn, lossless: the sum of all pixels and of one image are those of the IDX file, as integers."""
+    images, classes = data.fashion_mnist()
+    assert images.shape == (1000, 28, 28, 1)
+    assert images.dtype == jnp.float32
+    np.testing.assert_array_equal(classes, np.arange(1000) % 10)
+    assert len(data.FASHION_CLASSES) == 10
+    pixels = np.round(255 * np.asarray(images)).astype(int)
+    np.testing.assert_allclose(pixels / 255, images, atol=1e-7)
+    assert pixels.min() == 0
+    assert pixels.max() == 255
+    assert pixels.sum() == 56_973_981
+    assert pixels[9].sum() == 33_456
+    np.testing.assert_array_equal(data.fashion_mnist(3)[0], images[:3])
+    for num in (0, 1001):
+        with pytest.raises(ValueError, match="num"):
+            data.fashion_mnist(num)

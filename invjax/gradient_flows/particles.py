@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..kernels import rotate
+from ..kernels import directions, rotate
 from ..samplers.langevin import like
 from ..types import norm, real, require
 from .energies import MMDEnergy, checked_velocity
@@ -62,16 +62,17 @@ class ParticleFlow(eqx.Module):
 class StochasticParticleFlow(eqx.Module):
     """``ParticleFlow`` of an ``MMDEnergy`` with a fresh sample of ``batch_size`` target points in every step.
 
-    With ``rotated``, the directions of a sliced plan are turned at random in every step too: each step is cheap, and its velocity
-    has the mean of the whole energy's over all directions. Raises ``ValueError`` as ``ParticleFlow``, and for a batch that is not
-    between one and the number of target points, another energy, or nothing to rotate.
+    ``redraw`` renews the directions of a sliced plan in every step too: "rotation" turns them all at random, which keeps what is
+    good about a set and costs ``O(d^3)``; "iid" draws independent ones. Then few slices will do, since the mean of the velocity
+    over steps is that of the exact kernel. Raises ``ValueError`` as ``ParticleFlow``, and for a batch that is not between one and
+    the number of target points, another energy, or directions to redraw where there are none.
     """
 
     energy: MMDEnergy
     step_size: Array = eqx.field(converter=real)
     momentum: Array = eqx.field(converter=real, default=0.0)
     batch_size: int = eqx.field(static=True, default=100)
-    rotated: bool = eqx.field(static=True, default=False)
+    redraw: Literal["rotation", "iid"] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         _require(self.step_size, self.momentum)
@@ -79,8 +80,10 @@ class StochasticParticleFlow(eqx.Module):
             raise ValueError(f"energy: expected an MMDEnergy, got {type(self.energy).__name__}")
         if not 1 <= self.batch_size <= self.energy.target.shape[0]:
             raise ValueError(f"batch_size: expected 1 to {self.energy.target.shape[0]}, got {self.batch_size}")
-        if self.rotated and (self.energy.plan is None or self.energy.plan.num_slices == 0):
-            raise ValueError("rotated: expected an energy with a sliced plan, got a dense one")
+        if self.redraw not in (None, "rotation", "iid"):
+            raise ValueError(f'redraw: expected None, "rotation" or "iid", got {self.redraw!r}')
+        if self.redraw and (self.energy.plan is None or self.energy.plan.num_slices == 0):
+            raise ValueError("redraw: expected an energy with a sliced plan, got a dense one")
 
     def init(self, x: Float[Array, "n d"], key: PRNGKeyArray | None = None) -> ParticleState:
         """At rest."""
@@ -92,8 +95,10 @@ class StochasticParticleFlow(eqx.Module):
         energy = self.energy
         chosen = _draw(draw, energy.weights, energy.target.shape[0], self.batch_size)
         plan = energy.plan
-        if plan is not None and self.rotated:
-            plan = eqx.tree_at(lambda p: p.directions, plan, rotate(turn, plan.directions))
+        if plan is not None and self.redraw:
+            xi = plan.directions
+            xi = rotate(turn, xi) if self.redraw == "rotation" else directions(turn, "iid", *xi.shape).astype(xi.dtype)
+            plan = eqx.tree_at(lambda p: p.directions, plan, xi)
         energy = MMDEnergy(energy.kernel, energy.target[chosen], None, plan)
         return _advance(energy, self.step_size, self.momentum, state)
 

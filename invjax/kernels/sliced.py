@@ -13,7 +13,9 @@ from jaxtyping import Array, Bool, Float
 from .lines import Line, line_sum
 from .plan import Plan
 
-_POINTS = 1 << 16  # of a batch of slices: larger ones leave the cache
+_POINTS = 1 << 16  # projections that are summed at a time: more would leave the cache
+_PROJECTED = 64  # directions that share one matrix product with the points, where that is most of the work
+_HIGH_DIM = 16
 
 
 def sliced_sum(
@@ -57,7 +59,7 @@ def _over_slices(
         centre = plan.centre.astype(dtype)
         x, y = x - centre[None], y - centre[None]
     radius = jax.lax.stop_gradient(plan.radius).astype(dtype)
-    batch = _batch_size(plan.num_slices, x.shape[0] + y.shape[0])
+    batch, together = _batch_sizes(plan.num_slices, plan.dim, x.shape[0] + y.shape[0])
     xi = plan.directions.astype(dtype).reshape(-1, batch, plan.dim)
     weights = jnp.swapaxes(shares.astype(dtype).reshape(shares.shape[0], -1, batch), 0, 1)
 
@@ -66,7 +68,7 @@ def _over_slices(
         total, inside = carry
         directions, weights = part
         u, v = (jnp.matmul(directions, points.T, precision="highest") for points in (x, y))
-        sums = jax.vmap(line_sum, in_axes=(None, 0, 0, None))(line, u, v, w)
+        sums = jax.lax.map(lambda lines: line_sum(line, *lines, w), (u, v), batch_size=together)
         for a in (u, v):
             inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(a)) <= radius)  # false for NaN too
         return (total + collect(directions, weights, sums), inside), None
@@ -74,7 +76,14 @@ def _over_slices(
     return jax.lax.scan(add, (start, jnp.asarray(True)), (xi, weights))[0]
 
 
-def _batch_size(num_slices: int, num_points: int) -> int:
-    """The largest divisor of the number of slices with at most ``_POINTS`` projections in a batch."""
-    most = max(1, _POINTS // max(1, num_points))
-    return max(b for b in range(1, num_slices + 1) if num_slices % b == 0 and b <= most)
+def _batch_sizes(num_slices: int, dim: int, num_points: int) -> tuple[int, int]:
+    """How many slices are projected at a time, and how many of these are summed at a time: divisors of the number of slices."""
+    together = _divisor(num_slices, max(1, _POINTS // max(1, num_points)))
+    if dim < _HIGH_DIM:
+        return together, together
+    batch = _divisor(num_slices, max(together, _PROJECTED))
+    return batch, _divisor(batch, together)
+
+
+def _divisor(number: int, most: int) -> int:
+    return max(b for b in range(1, number + 1) if number % b == 0 and b <= most)

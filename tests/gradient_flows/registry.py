@@ -60,7 +60,10 @@ RANDOM = {
         gf.MMDEnergy(gaussian(r), target(r), r.dirichlet([1.0] * M), plan(K.Gaussian(1.0), "fourier")),
         h(r),
         batch_size=3,
-        rotated=True,
+        redraw="rotation",
+    ),
+    "batches_iid": lambda r: gf.StochasticParticleFlow(
+        gf.MMDEnergy(gaussian(r), target(r), None, plan(K.Gaussian(1.0), "fourier")), h(r), batch_size=3, redraw="iid"
     ),
     "langevin": lambda r: gf.LangevinFlow(law(r), None, h(r)),
 }

@@ -132,11 +132,9 @@ def test_batches_are_unbiased_and_whole_batches_exact():
     expected = iterate(gf.ParticleFlow(energy, 0.1, 0.3), x, 5)[0].position
     np.testing.assert_allclose(iterate(whole, x, 5, key=jax.random.key(0))[0].position, expected, atol=1e-12)
     plan = K.plan(K.Gaussian(1.0), ((17, 2), (5, 2)), 6.0, 1e-9, jax.random.key(0), "fourier", num_slices=3)
-    for made, rotated in (
-        (energy, False),
-        (gf.MMDEnergy(K.Gaussian(1.0), target, R.dirichlet(np.ones(12)), plan), True),
-    ):
-        flow = gf.StochasticParticleFlow(made, 1.0, batch_size=4, rotated=rotated)
+    sliced = gf.MMDEnergy(K.Gaussian(1.0), target, R.dirichlet(np.ones(12)), plan)
+    for made, redraw in ((energy, None), (sliced, "rotation"), (sliced, "iid")):
+        flow = gf.StochasticParticleFlow(made, 1.0, batch_size=4, redraw=redraw)
         keys = jax.random.split(jax.random.key(1), 2000)
         draws = np.asarray(jax.jit(jax.vmap(lambda k, f=flow: f.step(k, f.init(x))[0].momentum))(keys))
         exact = gf.MMDEnergy(made.kernel, target, made.weights).velocity(x)
@@ -208,9 +206,9 @@ def test_leaving_the_radius_is_reported():
         ),
         ("energy", lambda: gf.StochasticParticleFlow(gf.Energy(jnp.sum), 0.1)),
         (
-            "rotated",
+            "redraw",
             lambda: gf.StochasticParticleFlow(
-                gf.MMDEnergy(K.Gaussian(1.0), np.ones((3, 2))), 0.1, batch_size=2, rotated=True
+                gf.MMDEnergy(K.Gaussian(1.0), np.ones((3, 2))), 0.1, batch_size=2, redraw="iid"
             ),
         ),
         ("step_size", lambda: gf.SVGD(law(), None, K.Gaussian(1.0), -1.0)),

@@ -1,0 +1,26 @@
+"""Pictures of images, errors, uncertainty, traces, coverage and flows, as matplotlib figures.
+
+Every function takes arrays and returns a ``matplotlib.figure.Figure`` made without pyplot: no backend, no global state,
+nothing to close. The figure shows itself in a notebook; ``save_figure`` and ``figure_png`` write it. Images are ``(H, W)``,
+``(H, W, 1)`` or ``(H, W, 3)``; complex ones are shown by their magnitude, and NaN in red (black where there is colour).
+"""
+
+from .charts import coverage_curve, traces
+from .figures import NotebookFigure, figure_png, save_figure
+from .flows import energy_decay, particles, quantiles, trajectories
+from .images import error_map, panel, uncertainty
+
+__all__ = [
+    "NotebookFigure",
+    "coverage_curve",
+    "energy_decay",
+    "error_map",
+    "figure_png",
+    "panel",
+    "particles",
+    "quantiles",
+    "save_figure",
+    "traces",
+    "trajectories",
+    "uncertainty",
+]
