@@ -30,7 +30,6 @@
 # %%
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 
 from invjax import iterate, plots
@@ -65,11 +64,6 @@ def axes(columns, size, **labels):
     return figure, found
 
 
-def colours(num):
-    """From early (dark) to late (bright)."""
-    return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, num))
-
-
 n = 1000
 s = quantile_levels(n)
 
@@ -88,27 +82,8 @@ exact_dirac = jnp.minimum(2 * s * tau * jnp.arange(81)[:, None] - 1, 0)
 dirac_error = jnp.max(jnp.abs(dirac - exact_dirac))
 print(f"largest error over all times and levels: {dirac_error:.1e}")
 
-figure, (left, right) = axes(2, (10, 3.4))
-masses = right.twinx()
 times = [0.0, 0.1, 0.25, 0.5, 1.0, 4.0]
-for t, colour in zip(times, colours(len(times)), strict=True):
-    g = dirac[round(t / tau)]
-    law = quantile_to_density(g)
-    left.plot(s, g, color=colour, label=f"t = {t:g}")
-    smooth = law.mass == 0
-    if smooth.any():
-        low, high = g[:-1][smooth][0], g[1:][smooth][-1]
-        height = jnp.median(law.density[smooth])
-        right.plot([low, low, high, high], [0, height, height, 0], color=colour)
-    if law.mass.any():
-        place = law.x[jnp.argmax(law.mass)]
-        masses.plot([place, place], [0, law.mass.sum()], color=colour, marker="o", markevery=[1], linestyle=":")
-left.set(xlabel="level s", ylabel="quantile g(s)", title="quantile functions")
-right.set(xlabel="x", ylabel="density (lines)", title="laws", xlim=(-1.1, 0.1), ylim=(0, 5.6))
-masses.set(ylabel="mass of an atom (dots)", ylim=(0, 1.12))
-masses.spines["top"].set_visible(False)
-figure.legend(loc="outside right upper", frameon=False)
-figure
+plots.quantiles({f"t = {t:g}": dirac[round(t / tau)] for t in times})
 
 # %% [markdown]
 # ## A Gaussian splits towards two far modes
@@ -123,23 +98,11 @@ start = NormalMixtureTarget(0.0, 0.5).quantile(s)
 split, split_slack = path(ImplicitQuantileFlow(target, 0.05), start, 2000)
 energies = jax.vmap(quantile_energy, (0, None))(split, target)
 
-figure, (left, right) = axes(2, (9, 3.6))
 times = [0, 2, 5, 10, 20, 100]
-for t, colour in zip(times, colours(len(times)), strict=True):
-    g = split[20 * t]
-    law = quantile_to_density(g)
-    left.plot(s, g, color=colour, label=f"t = {t}")
-    right.plot(law.x, law.density, color=colour)
-left.plot(s, target.quantile(s), color="C3", linestyle="--", label="target")
-grid = jnp.linspace(-14, 14, 561)
-right.plot(grid, jax.vmap(jax.grad(target.cdf))(grid), color="C3", linestyle="--")
-left.set(xlabel="level s", ylabel="quantile g(s)", title="quantile functions")
-right.set(xlabel="x", ylabel="density", title="densities", ylim=(0, 0.3))
-left.legend(frameon=False, fontsize=8)
-figure
+plots.quantiles({f"t = {t}": split[20 * t] for t in times}, target=target.quantile(s), density_limit=0.3)
 
 # %%
-plots.traces({"": energies}, log="xy", xlabel="step of 0.05", ylabel="F", title="the functional falls at every step")
+plots.energy_decay({"": energies}, step_size=0.05, log="xy", ylabel="F", title="the functional falls at every step")
 
 # %% [markdown]
 # ## Explicit Euler and atoms
@@ -158,16 +121,9 @@ characteristics = jax.vmap(lambda t: exact_quantile_flow(t, begin, atoms))(t_fin
 schemes = {"explicit": ExplicitQuantileFlow(atoms, coarse), "implicit": ImplicitQuantileFlow(atoms, coarse)}
 few_paths = {name: path(method, begin, 30)[0] for name, method in schemes.items()}
 
-figure, panels = axes(3, (11, 3.8))
-shown = {"exact": (t_fine, characteristics)} | {k: (coarse * jnp.arange(31), v) for k, v in few_paths.items()}
-for axis, (name, (t, positions)) in zip(panels, shown.items(), strict=True):
-    for i in range(few):
-        axis.plot(t, positions[:, i], color=colours(few)[i], linewidth=1)
-    axis.set(xlabel="t", title=name if name == "exact" else f"{name} Euler, step {coarse}", ylim=(-2.4, 1.8))
-    for atom in atoms.atoms:
-        axis.axhline(atom, color="k", linewidth=0.6, linestyle=":")
-panels[0].set_ylabel("x")
-figure
+shown = {"exact": characteristics} | {f"{name} Euler, step {coarse}": x for name, x in few_paths.items()}
+intervals = {name: 6 / (len(x) - 1) for name, x in shown.items()}  # all of them end at time 6
+plots.trajectories(shown, target=atoms.atoms, step_size=intervals, xlabel="t", ylabel="x")
 
 # %% [markdown]
 # In the middle panel particles change places near the atoms: what should be a quantile function is no longer in order. The

@@ -20,6 +20,7 @@ COLOUR = RNG.uniform(size=(32, 32, 3))
 NOISY = GREY + 0.1
 LONG = "a reconstruction method with a name so long that it has to be broken into lines"
 STEPS = np.arange(1, 101)
+WALKS = RNG.normal(size=(10, 30, 2)).cumsum(0)
 
 FIGURES = {
     "panel_1": lambda: plots.panel({"one": GREY[..., 0]}),
@@ -41,6 +42,18 @@ FIGURES = {
     "traces_many": lambda: plots.traces({f"method {i}": i + RNG.normal(size=(3, 100)) for i in range(9)}, every=10),
     "coverage": lambda: plots.coverage_curve(STEPS / 100, {"ULA": (STEPS / 100) ** 0.8, LONG: STEPS / 100}),
     "coverage_one": lambda: plots.coverage_curve([0.5, 0.9], [0.4, 0.8], standard_error=[0.02, 0.03]),
+    "particles_plane": lambda: plots.particles(
+        {str(i): WALKS[i] for i in range(4)} | {LONG: WALKS[4]}, target=WALKS[9], times=range(5), title=LONG
+    ),
+    "particles_line": lambda: plots.particles({"a": WALKS[0, :, 0], "b": WALKS[1, :, 0]}, target=WALKS[9, :, 1]),
+    "trajectories_plane": lambda: plots.trajectories(WALKS, target=WALKS[9], xlabel="x", ylabel="y", title="one"),
+    "trajectories_line": lambda: plots.trajectories(
+        {"one": WALKS[..., 0], LONG: WALKS[..., 1], "three": WALKS[..., 1]}, target=[0.0, 1.0], ylabel="x"
+    ),
+    "quantiles": lambda: plots.quantiles(
+        {"t = 1": 1000 * np.maximum(STEPS, 50), LONG: STEPS}, target=STEPS, title=LONG
+    ),
+    "energy_decay": lambda: plots.energy_decay({"one": 1 / STEPS, LONG: 1 / STEPS**8}, floor=1e-9, title="decay"),
 }
 
 

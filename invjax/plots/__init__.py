@@ -5,10 +5,11 @@ nothing to close. The figure shows itself in a notebook; ``save_figure`` and ``f
 ``(H, W, 1)`` or ``(H, W, 3)``; complex ones are shown by their magnitude, and NaN in red (black where there is colour).
 """
 
-from .charts import coverage_curve, traces
+from .charts import coverage_curve, energy_decay, traces
 from .figures import NotebookFigure, figure_png, save_figure
-from .flows import energy_decay, particles, quantiles, trajectories
+from .flows import particles, trajectories
 from .images import error_map, panel, uncertainty
+from .laws import quantiles
 
 __all__ = [
     "NotebookFigure",

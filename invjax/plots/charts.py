@@ -1,4 +1,4 @@
-"""Traces of iterations, and coverage of credible intervals."""
+"""Traces of iterations, energies along flows, and coverage of credible intervals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -30,20 +31,46 @@ def traces(
         raise ValueError(f'log: expected "", "x", "y" or "xy", got {log!r}')
     if not series:
         raise ValueError("series: expected at least one, got none")
+    lines = {name: _lines(values, name, "y" in log) for name, values in series.items()}
+    steps = {name: 1 + every * np.arange(values.shape[-1]) for name, values in lines.items()}
     figure, axis = chart((5.4, 3.6), series, title, xlabel, ylabel)
-    for i, (name, values) in enumerate(series.items()):
-        lines = _lines(values, name, "y" in log)
-        thin = {"linewidth": 0.8, "alpha": 0.7} if len(lines) > 1 else {"linewidth": 1.6}
-        style: dict[str, Any] = {
-            "color": COLOURS[i % len(COLOURS)],
-            "linestyle": STYLES[i // len(COLOURS) % len(STYLES)],
-            **thin,
-        }
-        steps = 1 + every * np.arange(lines.shape[-1])
-        for j, line in enumerate(lines):
-            axis.plot(steps, line, label=wrapped(name) if j == 0 else None, **style)
-    axis.set_xscale("log" if "x" in log else "linear")
-    axis.set_yscale("log" if "y" in log else "linear")
+    _draw(axis, steps, lines, log)
+    legend(figure, series)
+    return figure
+
+
+def energy_decay(
+    series: Mapping[str, Any],
+    *,
+    step_size: Any = 1.0,
+    every: int = 1,
+    floor: float | None = None,
+    log: str = "y",
+    xlabel: str = "time",
+    ylabel: str = "energy",
+    title: str | None = None,
+) -> Figure:
+    """Energies along flows, on a logarithmic axis against time: each is ``(n,)``, or ``(chains, n)`` as in ``traces``.
+
+    The first value belongs to time 0, and two values are ``every`` steps of ``step_size`` apart; ``step_size`` is a number
+    or one for every name. Values below ``floor``, zero and negative ones among them, are drawn on a dotted line at it; without
+    it those that are not positive leave gaps. ``log="xy"`` takes the logarithm of time as well, where time 0 has no place.
+    """
+    if log not in ("y", "xy"):
+        raise ValueError(f'log: expected "y" or "xy", got {log!r}')
+    if not series:
+        raise ValueError("series: expected at least one, got none")
+    if floor is not None and not 0 < floor < np.inf:
+        raise ValueError(f"floor: expected a positive number, got {floor}")
+    raised = {name: values if floor is None else np.maximum(values, floor) for name, values in series.items()}
+    lines = {name: _lines(values, name, True) for name, values in raised.items()}
+    times = {name: clock(values.shape[-1], step_size, every, name) for name, values in lines.items()}
+    if log == "xy":
+        times = {name: np.where(t > 0, t, np.nan) for name, t in times.items()}
+    figure, axis = chart((5.4, 3.6), series, title, xlabel, ylabel)
+    if floor is not None:
+        axis.axhline(floor, color=INK, linewidth=1, linestyle=":")
+    _draw(axis, times, lines, log)
     legend(figure, series)
     return figure
 
@@ -83,6 +110,35 @@ def coverage_curve(
     axis.text(0.96, 0.04, "intervals too narrow", ha="right", **note)
     legend(figure, curves)
     return figure
+
+
+def clock(num: int, step_size: Any, every: int, name: str) -> np.ndarray:
+    """Times of ``num`` values from 0, ``every`` steps apart; ``step_size`` is a number or one for every name."""
+    if isinstance(step_size, Mapping):
+        if name not in step_size:
+            raise ValueError(f"step_size: expected a value for {name!r}, got those for {list(step_size)}")
+        step_size = step_size[name]
+    step = np.asarray(step_size, np.float64)
+    if step.ndim != 0 or not 0 < step < np.inf:
+        raise ValueError(f"step_size: expected a positive number, got {step_size}")
+    if every < 1:
+        raise ValueError(f"every: expected a positive integer, got {every}")
+    return step * every * np.arange(num)
+
+
+def _draw(axis: Axes, places: Mapping[str, np.ndarray], lines: Mapping[str, np.ndarray], log: str) -> None:
+    """Every series in its own colour and style; several lines of one series are thin."""
+    for i, (name, values) in enumerate(lines.items()):
+        thin = {"linewidth": 0.8, "alpha": 0.7} if len(values) > 1 else {"linewidth": 1.6}
+        style: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": STYLES[i // len(COLOURS) % len(STYLES)],
+            **thin,
+        }
+        for j, line in enumerate(values):
+            axis.plot(places[name], line, label=wrapped(name) if j == 0 else None, **style)
+    axis.set_xscale("log" if "x" in log else "linear")
+    axis.set_yscale("log" if "y" in log else "linear")
 
 
 def _lines(values: Any, name: str, logarithmic: bool) -> np.ndarray:

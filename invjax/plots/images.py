@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..metrics import psnr
-from .figures import INK, PAD, new_figure
+from .figures import INK, PAD, columns_of, new_figure
 
 
 def panel(
@@ -42,7 +42,7 @@ def panel(
     if limits is None:
         limits = float(min(np.nanmin(p) for p in shown)), float(max(np.nanmax(p) for p in shown))
     if columns is None:
-        columns = len(shown) if len(shown) <= 4 else min(-(-len(shown) // 2), 4)
+        columns = columns_of(len(shown))
     captions = [[name, second[name]] if name in second else [name] for name in pictures]
     figure, axes = _image_grid(shown, captions, max(1, columns), title)
     for axis, picture in zip(axes, shown, strict=True):
