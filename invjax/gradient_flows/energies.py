@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..kernels import NegativeDistance, Plan, RadialKernel, checked_kernel_sum_gradient, energy_distance, mmd2
+from ..kernels import (
+    NegativeDistance,
+    Plan,
+    RadialKernel,
+    SlicedField,
+    checked_kernel_sum_gradient,
+    energy_distance,
+    mmd2,
+    tabulate_field,
+)
 from ..types import real, require
 
 
@@ -45,11 +54,26 @@ class MMDEnergy(eqx.Module):
     target: Float[Array, "m d"] = eqx.field(converter=real)
     weights: Float[Array, " m"] | None = eqx.field(converter=real, default=None)
     plan: Plan | None = None
+    field: SlicedField | None = None
 
     def __check_init__(self):
         require(self.target, "target", ndim=2)
         if self.weights is not None:
             require(self.weights, "weights", shape=(self.target.shape[0],))
+
+    def tabulated(self) -> MMDEnergy:
+        """The same energy with the attraction of the target computed once, on the grid of its plan: each step is faster, the more
+        so the larger the target. The velocity then has no derivative in the target.
+        """
+        target, weights = self._target(self.target)
+        if self.plan is None:
+            raise ValueError('plan: expected one of method "grid", got None')
+        return eqx.tree_at(
+            lambda e: e.field,
+            self,
+            tabulate_field(self.kernel, target, weights, self.plan),
+            is_leaf=lambda x: x is None,
+        )
 
     def __call__(self, particles: Float[Array, "n d"]) -> Float[Array, ""]:
         target, weights = self._target(particles)
@@ -65,6 +89,11 @@ class MMDEnergy(eqx.Module):
         """The velocity, and whether a point has left the radius of a sliced plan."""
         target, weights = self._target(particles)
         n = particles.shape[0]
+        if self.field is not None:
+            own = jnp.full((n,), -1 / n, particles.dtype)
+            repulsion, out = checked_kernel_sum_gradient(self.kernel, particles, particles, own, plan=self.plan)
+            attraction, away = self.field.checked_gradient(particles)
+            return repulsion + attraction, out | away
         signed = jnp.concatenate([weights, jnp.full((n,), -1 / n, particles.dtype)])
         sources = jnp.concatenate([target, particles])
         return checked_kernel_sum_gradient(self.kernel, sources, particles, signed, plan=self.plan)

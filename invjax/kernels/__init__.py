@@ -3,6 +3,7 @@
 from .base import Multiple, Product, RadialKernel, Sum
 from .directions import directions, equispaced, gauss_directions, rotate, rotation, sphere_gap
 from .discrepancy import energy_distance, mmd2, witness
+from .field import SlicedField, tabulate_field
 from .lines import FourierLine, GridLine, Line, SortedLine, line_sum
 from .plan import Plan, plan
 from .radial import (
@@ -35,6 +36,7 @@ __all__ = [
     "Product",
     "RadialKernel",
     "Riesz",
+    "SlicedField",
     "SortedLine",
     "Sum",
     "SumCheck",
@@ -56,6 +58,7 @@ __all__ = [
     "slicing_constant",
     "sphere_gap",
     "stein_discrepancy2",
+    "tabulate_field",
     "two_sample_test",
     "witness",
 ]

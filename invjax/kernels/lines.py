@@ -87,13 +87,12 @@ class GridLine(Line):
         return self.coefficients[0].shape[-1] - 1
 
     def apply(self, u, v, w):
+        return _interpolated(self.convolve(self.spread(u, w, self.radius, self.num_nodes)), v, self.radius)
+
+    def convolve(self, nodes: Float[Array, " B"]) -> Float[Array, " B"]:
+        """The sums on the nodes, of the mass on the nodes."""
         num = self.num_nodes
-        nodes = self.spread(u, w, self.radius, num)
-        sums = jnp.fft.irfft(self.coefficients[0] * jnp.fft.rfft(nodes, 2 * num), 2 * num)[:num].astype(w.dtype)
-        cell, part = _cells(v, self.radius, num)
-        left = sums.at[cell].get(mode="promise_in_bounds")
-        right = sums.at[cell + 1].get(mode="promise_in_bounds")
-        return left + (right - left) * part
+        return jnp.fft.irfft(self.coefficients[0] * jnp.fft.rfft(nodes, 2 * num), 2 * num)[:num].astype(nodes.dtype)
 
     @staticmethod
     def spread(u: Float[Array, " N"], w: Float[Array, " N"], radius: Array, num_nodes: int) -> Float[Array, " B"]:
@@ -115,6 +114,29 @@ def _cells(u: Array, radius: Array, num_nodes: int) -> tuple[Array, Array]:
     place = (u + radius) * ((num_nodes - 1) / (2 * radius))
     cell = jnp.clip(jnp.floor(place), 0, num_nodes - 2)
     return cell.astype(jnp.int32), place - jax.lax.stop_gradient(cell)
+
+
+def _interpolated(nodes: Array, v: Array, radius: Array) -> Array:
+    cell, part = _cells(v, radius, nodes.shape[0])
+    left = nodes.at[cell].get(mode="promise_in_bounds")
+    right = nodes.at[cell + 1].get(mode="promise_in_bounds")
+    return left + (right - left) * part
+
+
+@jax.custom_jvp
+def read_nodes(tower: tuple[Float[Array, " B"], ...], v: Float[Array, " M"], radius: Array) -> Float[Array, " M"]:
+    """A function on the line from its values on the nodes, by linear interpolation; its derivatives are those in the tower."""
+    return _interpolated(tower[0], v, radius)
+
+
+@read_nodes.defjvp
+def _read_nodes_jvp(primals, tangents):
+    tower, v, radius = primals
+    moved, dv, _ = tangents
+    if len(tower) < 2:
+        raise ValueError("a tabulated field has two derivatives; use kernel_sum for more")
+    value = read_nodes(tower, v, radius)
+    return value, read_nodes(tower[1:], v, radius) * dv + _interpolated(moved[0], v, radius)
 
 
 def grid_line(profile: Any, num_nodes: int, radius: Array, zero: Any = None) -> GridLine:

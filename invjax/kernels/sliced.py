@@ -55,11 +55,9 @@ def _over_slices(
 ) -> tuple[Array, Array]:
     """The total of ``collect(directions, weights, sums)`` over batches of slices, one batch in memory at a time."""
     dtype = jnp.result_type(x, y)
-    if plan.centre is not None:
-        centre = plan.centre.astype(dtype)
-        x, y = x - centre[None], y - centre[None]
+    x, y = centred(x, plan), centred(y, plan)
     radius = jax.lax.stop_gradient(plan.radius).astype(dtype)
-    batch, together = _batch_sizes(plan.num_slices, plan.dim, x.shape[0] + y.shape[0])
+    batch, together = batch_sizes(plan.num_slices, plan.dim, x.shape[0] + y.shape[0])
     xi = plan.directions.astype(dtype).reshape(-1, batch, plan.dim)
     weights = jnp.swapaxes(shares.astype(dtype).reshape(shares.shape[0], -1, batch), 0, 1)
 
@@ -76,7 +74,12 @@ def _over_slices(
     return jax.lax.scan(add, (start, jnp.asarray(True)), (xi, weights))[0]
 
 
-def _batch_sizes(num_slices: int, dim: int, num_points: int) -> tuple[int, int]:
+def centred(points: Array, plan: Plan) -> Array:
+    """The points relative to the centre of the plan."""
+    return points if plan.centre is None else points - plan.centre.astype(points.dtype)[None]
+
+
+def batch_sizes(num_slices: int, dim: int, num_points: int) -> tuple[int, int]:
     """How many slices are projected at a time, and how many of these are summed at a time: divisors of the number of slices."""
     together = _divisor(num_slices, max(1, _POINTS // max(1, num_points)))
     if dim < _HIGH_DIM:

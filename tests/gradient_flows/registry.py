@@ -43,6 +43,7 @@ ENERGIES = {
     "distance": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r)),
     "distance_sort": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), None, plan(K.NegativeDistance(), "sort")),
     "distance_grid": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), None, plan(K.NegativeDistance(), "grid")),
+    "distance_grid_tabulated": lambda r: ENERGIES["distance_grid"](r).tabulated(),
     "sliced_wasserstein": lambda r: gf.SlicedWassersteinEnergy(target(r), K.equispaced(5)),
     "potential": lambda r: gf.PotentialEnergy(law(r)),
     "sum": lambda r: gf.EnergySum((gf.PotentialEnergy(law(r)), gf.MMDEnergy(gaussian(r), target(r)))),
