@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ..types import real
 
@@ -45,6 +45,10 @@ class RadialKernel(eqx.Module):
     def sliced(self, t: Array, dim: int, table: PyTree) -> Array:
         """The one-dimensional counterpart ``f(t)`` in dimension ``dim``, for ``t >= 0``."""
         raise NotImplementedError
+
+    def covers(self, table: PyTree, reach: Array) -> Bool[Array, ""]:
+        """Whether a table serves ``t`` up to ``reach`` with the present parameters, which may be others than it was made for."""
+        return jnp.asarray(True)
 
     def __call__(self, x: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, ""]:
         return self.of_square(jnp.sum((x - y) ** 2))
@@ -87,6 +91,10 @@ class Sum(RadialKernel):
     def sliced(self, t, dim, table):
         return sum(term.sliced(t, dim, part) for term, part in zip(self.terms, table, strict=True))
 
+    def covers(self, table, reach):
+        every = [term.covers(part, reach) for term, part in zip(self.terms, table, strict=True)]
+        return jnp.all(jnp.stack(every))
+
 
 class Multiple(RadialKernel):
     """``weight K``: positive definite for a positive weight."""
@@ -110,6 +118,9 @@ class Multiple(RadialKernel):
 
     def sliced(self, t, dim, table):
         return in_dtype(self.weight, t) * self.kernel.sliced(t, dim, table)
+
+    def covers(self, table, reach):
+        return self.kernel.covers(table, reach)
 
 
 class Product(RadialKernel):

@@ -13,7 +13,7 @@ from ..eager import one_program
 from .base import RadialKernel
 from .lines import GridLine, read_nodes
 from .plan import Plan
-from .sliced import batch_sizes, centred
+from .sliced import batch_sizes, centred, in_batches
 
 
 class SlicedField(eqx.Module):
@@ -42,6 +42,7 @@ class SlicedField(eqx.Module):
 @one_program
 def tabulate_field(kernel: RadialKernel, x: Float[Array, "N d"], w: Float[Array, " N"], plan: Plan) -> SlicedField:
     """The field of the sources x with weights w. Raises ``ValueError`` for a plan whose method is not "grid"."""
+    plan.require(kernel)
     if plan.method != "grid":
         raise ValueError(f'plan: expected one of method "grid", got {plan.method!r}')
     x, w = jnp.asarray(x), jnp.asarray(w)
@@ -70,7 +71,7 @@ def _read(field: SlicedField, y: Array, gradient: bool) -> tuple[Array, Array]:
         total, inside = carry
         directions, weights, nodes = part
         v = jnp.matmul(directions, points.T, precision="highest")
-        values = jax.lax.map(lambda line: read_nodes(*line, radius), (nodes, v), batch_size=together)
+        values = in_batches(lambda line: read_nodes(*line, radius), (nodes, v), batch, together)
         inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(v)) <= radius)
         weighted = weights[:, None] * values
         new = jnp.matmul(weighted.T, directions, precision="highest") if gradient else jnp.sum(weighted, 0)

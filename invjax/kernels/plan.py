@@ -44,12 +44,27 @@ class Plan(eqx.Module):
     error: Array
     method: str = eqx.field(static=True)
     dim: int = eqx.field(static=True)
+    kind: Any = eqx.field(static=True)
     num_nodes: int = eqx.field(static=True, default=_NODES)
 
     @property
     def num_slices(self) -> int:
         """P, or 0 for a dense sum."""
         return self.directions.shape[0]
+
+    def covers(self, kernel: RadialKernel) -> Array:
+        """Whether the plan serves the present parameters of the kernel: a bandwidth may not be smaller than the planned one."""
+        return kernel.covers(self.table, 2 * self.radius)
+
+    def require(self, kernel: RadialKernel) -> None:
+        """Raise ``ValueError`` for a kernel of another kind, and for parameters that are known and not served."""
+        if self.method == "dense":
+            return
+        if jax.tree.structure(kernel) != self.kind:
+            raise ValueError(f"plan: made for another kernel than the given {type(kernel).__name__}")
+        covered = self.covers(kernel)
+        if not isinstance(covered, jax.core.Tracer) and not covered:
+            raise ValueError("plan: made for a larger bandwidth than the kernel's; plan for the smallest one")
 
     def line(self, kernel: RadialKernel, dtype: Any) -> Line:
         """The one-dimensional sum of ``kernel``, whose parameters may differ from the planned ones and may be traced."""
@@ -112,13 +127,20 @@ def plan(
         require(real(centre), "centre", shape=(dim,))
     if method == "sort" and not isinstance(kernel, NegativeDistance):
         raise ValueError(f'method: expected a NegativeDistance kernel for "sort", got {type(kernel).__name__}')
-    dense = _plan("dense", np.zeros((0, dim)), np.zeros(0), radius, centre, 0.0)
+    dense = _plan(kernel, "dense", np.zeros((0, dim)), np.zeros(0), radius, centre, 0.0)
     if method == "dense" or (method == "auto" and _prefers_dense(kernel, sizes, dim)):
         return dense
     table = kernel.tabulate(dim, 2 * radius)
     xi, share, slicing = _slices(kernel, table, radius, dim, tol, key, directions, weights, num_slices)
-    if method == "auto" and num_slices is None and _dense_cost(sizes, dim) < _sliced_cost(sizes, dim, len(xi)):
+    free = num_slices is None and isinstance(directions, str)
+    missed = free and slicing > tol * _largest(kernel, radius)
+    if method == "auto" and free and (missed or _dense_cost(sizes, dim) < _sliced_cost(sizes, dim, len(xi))):
         return dense
+    if missed:
+        raise ValueError(
+            f"tol: expected a tolerance that {_MOST_SLICES} slices meet, got {tol} (their error is "
+            f"{slicing / _largest(kernel, radius):.1e}); use dense sums"
+        )
     route = _line_method(kernel, method, dim, tol)
     fit, on_line = None, 0.0
     if route == "fourier":
@@ -126,10 +148,11 @@ def plan(
     if route == "grid":
         on_line = grid_error(lambda t: _profile(kernel, t, dim, table), radius, num_nodes)
     error = math.hypot(slicing, on_line) / _largest(kernel, radius)
-    return _plan(route, xi, share, radius, centre, error, table, fit, num_nodes)
+    return _plan(kernel, route, xi, share, radius, centre, error, table, fit, num_nodes)
 
 
 def _plan(
+    kernel: RadialKernel,
     method: str,
     xi: np.ndarray,
     share: np.ndarray,
@@ -150,6 +173,7 @@ def _plan(
         error=jnp.asarray(error),
         method=method,
         dim=xi.shape[1],
+        kind=jax.tree.structure(kernel),
         num_nodes=num_nodes,
     )
 
@@ -199,7 +223,9 @@ def _slices(
     weights: Any,
     num: int | None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Directions, their weights, and the root mean square of the slicing error."""
+    """Directions, their weights, and the root mean square of the slicing error: within the tolerance where P is free, if that
+    can be had.
+    """
     if not isinstance(kind, str):
         return _given(kernel, table, radius, dim, kind, weights)
     if dim == 1:
@@ -213,11 +239,9 @@ def _slices(
         xi = np.asarray(draw_directions(key, chosen, count, dim), np.float64)
         share = np.full(count, 1 / count)
         error = slicing_error(kernel, table, radius, xi, share)
-        if num is not None or error <= tol * scale:
-            return xi, share, error
-    raise ValueError(
-        f"tol: expected a tolerance that {_MOST_SLICES} slices meet, got {tol} (error {error / scale:.1e}); use dense sums"
-    )
+        if error <= tol * scale:
+            break
+    return xi, share, error
 
 
 def _given(

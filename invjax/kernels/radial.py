@@ -32,6 +32,9 @@ class _Scaled(RadialKernel):
         tower, reach = table
         return evaluate(tower, reach, t / in_dtype(self.bandwidth, t))
 
+    def covers(self, table, reach):
+        return reach <= 1.0005 * table[1].astype(reach.dtype) * in_dtype(self.bandwidth, reach)
+
 
 class Gaussian(_Scaled):
     """``exp(-|x - y|^2 / (2 bandwidth^2))``, positive definite, smooth. Counterpart ``1F1(d/2; 1/2; -t^2 / (2 bandwidth^2))``.

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .lines import Line, line_sum
 from .plan import Plan
@@ -33,7 +33,8 @@ def sliced_sum(
 
     dtype = jnp.result_type(x, y)
     start = jnp.zeros((shares.shape[0], y.shape[0]), jnp.result_type(dtype, w))
-    return _over_slices(plan.line(kernel, dtype), x, y, w, plan, shares, start, collect)
+    total, inside = _over_slices(plan.line(kernel, dtype), x, y, w, plan, shares, start, collect)
+    return total, inside & plan.covers(kernel)
 
 
 def sliced_gradient(
@@ -47,7 +48,8 @@ def sliced_gradient(
     dtype = jnp.result_type(x, y)
     start = jnp.zeros(y.shape, jnp.result_type(dtype, w))
     line = plan.line(kernel, dtype).derivative()
-    return _over_slices(line, x, y, w, plan, plan.weights[None], start, collect)
+    total, inside = _over_slices(line, x, y, w, plan, plan.weights[None], start, collect)
+    return total, inside & plan.covers(kernel)
 
 
 def _over_slices(
@@ -66,7 +68,7 @@ def _over_slices(
         total, inside = carry
         directions, weights = part
         u, v = (jnp.matmul(directions, points.T, precision="highest") for points in (x, y))
-        sums = jax.lax.map(lambda lines: line_sum(line, *lines, w), (u, v), batch_size=together)
+        sums = in_batches(lambda uv: line_sum(line, *uv, w), (u, v), batch, together)
         for a in (u, v):
             inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(a)) <= radius)  # false for NaN too
         return (total + collect(directions, weights, sums), inside), None
@@ -77,6 +79,11 @@ def _over_slices(
 def centred(points: Array, plan: Plan) -> Array:
     """The points relative to the centre of the plan."""
     return points if plan.centre is None else points - plan.centre.astype(points.dtype)[None]
+
+
+def in_batches(fn: Callable, lines: PyTree, num: int, together: int) -> Array:
+    """``fn`` of each of ``num`` lines, ``together`` at a time."""
+    return jax.vmap(fn)(lines) if together == num else jax.lax.map(fn, lines, batch_size=together)
 
 
 def batch_sizes(num_slices: int, dim: int, num_points: int) -> tuple[int, int]:

@@ -22,7 +22,8 @@ class SumCheck(NamedTuple):
     """Half the difference of the sums over two halves of the directions. For independent directions, a standard error with one
     degree of freedom at each point; an optimised set is much better than its halves, so there it is an upper estimate."""
     outside: Bool[Array, ""]
-    """True when a projection leaves the radius of the plan: the sum is then wrong by more than ``error`` tells."""
+    """True when a projection leaves the radius of the plan, or a bandwidth is smaller than the planned one: the sum is then wrong
+    by more than ``error`` tells."""
 
 
 def kernel_sum(
@@ -41,14 +42,16 @@ def kernel_sum(
 
     Raises ``ValueError`` for shapes that do not fit each other or the plan, and for values that are not real.
     """
-    return _kernel_sum(kernel, *_checked(x, y, w, plan), plan)
+    return _kernel_sum(*_checked(kernel, x, y, w, plan), plan)
 
 
 def checked_kernel_sum(
     kernel: RadialKernel, x: Float[Array, "N d"], y: Float[Array, "M d"], w: Float[Array, " N"], *, plan: Plan
 ) -> tuple[Float[Array, " M"], SumCheck]:
-    """``kernel_sum`` with an estimate of its error from two halves of the directions, and whether points left the radius."""
-    return _checked_sum(kernel, *_checked(x, y, w, plan), plan)
+    """``kernel_sum`` with an estimate of its error from two halves of the directions, and whether points left the radius
+    (or a traced bandwidth is smaller than the planned one).
+    """
+    return _checked_sum(*_checked(kernel, x, y, w, plan), plan)
 
 
 def kernel_sum_gradient(
@@ -60,18 +63,22 @@ def kernel_sum_gradient(
     plan: Plan | None = None,
 ) -> Float[Array, "M d"]:
     """``sum_n w_n grad_y K(x_n, y_m)``, at the cost of one sum: the field that moves particles y."""
-    return _gradient(kernel, *_checked(x, y, w, plan), plan)[0]
+    return _gradient(*_checked(kernel, x, y, w, plan), plan)[0]
 
 
 def checked_kernel_sum_gradient(
     kernel: RadialKernel, x: Float[Array, "N d"], y: Float[Array, "M d"], w: Float[Array, " N"], *, plan: Plan | None
 ) -> tuple[Float[Array, "M d"], Bool[Array, ""]]:
     """``kernel_sum_gradient``, and whether a projection left the radius of the plan (never for a dense sum)."""
-    field, inside = _gradient(kernel, *_checked(x, y, w, plan), plan)
+    field, inside = _gradient(*_checked(kernel, x, y, w, plan), plan)
     return field, ~inside
 
 
-def _checked(x: Array, y: Array, w: Array, plan: Plan | None) -> tuple[Array, Array, Array]:
+def _checked(
+    kernel: RadialKernel, x: Array, y: Array, w: Array, plan: Plan | None
+) -> tuple[RadialKernel, Array, Array, Array]:
+    if plan is not None:
+        plan.require(kernel)
     x, y, w = jnp.asarray(x), jnp.asarray(y), jnp.asarray(w)
     dim = x.shape[-1] if plan is None else plan.dim
     for name, cloud in (("x", x), ("y", y)):
@@ -82,7 +89,7 @@ def _checked(x: Array, y: Array, w: Array, plan: Plan | None) -> tuple[Array, Ar
     for name, array in (("x", x), ("y", y), ("w", w)):
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise ValueError(f"{name}: expected real floating values, got {array.dtype}")
-    return x, y, w
+    return kernel, x, y, w
 
 
 @one_program

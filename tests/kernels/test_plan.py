@@ -42,6 +42,7 @@ def test_tolerance_chooses_the_number_of_slices():
         assert plan.error <= tol
     with pytest.raises(ValueError, match="tol"):
         K.plan(K.Laplace(1.0), shapes, 2.0, 1e-9, KEY, "grid", directions="iid")
+    assert K.plan(K.Laplace(1.0), shapes, 2.0, 1e-9, KEY, directions="iid").method == "dense"
 
 
 def test_automatic_choices():
@@ -114,6 +115,20 @@ def test_one_device_equals_eight(method):
     for a, b in zip(alone, spread, strict=True):
         assert len(b.sharding.device_set) == 8
         np.testing.assert_allclose(a, b, atol=1e-11)
+
+
+def test_a_plan_knows_what_it_serves():
+    """Another kind of kernel and a smaller bandwidth are refused; a traced bandwidth that is too small is reported."""
+    x, y, w = ball(0, 9, 3, 1.0), ball(1, 7, 3, 1.0), np.ones(9)
+    plan = K.plan(K.Gaussian(1.0), (x.shape, y.shape), 1.0, key=KEY, method="grid", num_slices=4)
+    K.kernel_sum(K.Gaussian(1.5), x, y, w, plan=plan)
+    for other in (K.Laplace(1.0), K.Gaussian(1.0) + K.Gaussian(2.0), K.NegativeDistance()):
+        with pytest.raises(ValueError, match="another kernel"):
+            K.kernel_sum(other, x, y, w, plan=plan)
+    with pytest.raises(ValueError, match="larger bandwidth"):
+        K.kernel_sum(K.Gaussian(0.9), x, y, w, plan=plan)
+    check = jax.jit(lambda b: K.checked_kernel_sum(K.Gaussian(b), x, y, w, plan=plan)[1].outside)
+    assert [bool(check(b)) for b in (0.9, 1.0, 2.0)] == [True, False, False]
 
 
 def test_empty_single_and_bad_points():
