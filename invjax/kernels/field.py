@@ -13,7 +13,7 @@ from ..eager import one_program
 from .base import RadialKernel
 from .lines import GridLine, read_nodes
 from .plan import Plan
-from .sliced import batch_sizes, centred, in_batches
+from .sliced import batch_sizes, centred, in_groups
 
 
 class SlicedField(eqx.Module):
@@ -62,7 +62,7 @@ def tabulate_field(kernel: RadialKernel, x: Float[Array, "N d"], w: Float[Array,
 def _read(field: SlicedField, y: Array, gradient: bool) -> tuple[Array, Array]:
     plan = field.plan
     points = centred(y, plan)
-    batch, together = batch_sizes(plan.num_slices, plan.dim, y.shape[0])
+    batch, group = batch_sizes(plan.num_slices, plan.dim, y.shape[0])
     radius = jax.lax.stop_gradient(plan.radius).astype(y.dtype)
     nodes = tuple(a.astype(y.dtype) for a in field.nodes[int(gradient) :])
 
@@ -71,7 +71,7 @@ def _read(field: SlicedField, y: Array, gradient: bool) -> tuple[Array, Array]:
         total, inside = carry
         directions, weights, nodes = part
         v = jnp.matmul(directions, points.T, precision="highest")
-        values = in_batches(lambda line: read_nodes(*line, radius), (nodes, v), batch, together)
+        values = in_groups(lambda line: read_nodes(*line, radius), (nodes, v), batch, group, y.shape[0])
         inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(v)) <= radius)
         weighted = weights[:, None] * values
         new = jnp.matmul(weighted.T, directions, precision="highest") if gradient else jnp.sum(weighted, 0)

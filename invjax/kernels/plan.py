@@ -24,7 +24,7 @@ Method = Literal["auto", "dense", "grid", "fourier", "sort"]
 
 # Nanoseconds on one CPU core pair: a pair of points (and coordinate) of a dense sum, a point (and coordinate) of a slice.
 _DENSE, _DENSE_DIM, _SLICE, _SLICE_DIM = 0.3, 0.008, 6.0, 0.02
-_NODES = 4096
+_NODES = (1024, 2048, 4096, 8192, 16384)
 _MOST_SLICES = 8192
 
 
@@ -45,7 +45,7 @@ class Plan(eqx.Module):
     method: str = eqx.field(static=True)
     dim: int = eqx.field(static=True)
     kind: Any = eqx.field(static=True)
-    num_nodes: int = eqx.field(static=True, default=_NODES)
+    num_nodes: int = eqx.field(static=True, default=0)
 
     @property
     def num_slices(self) -> int:
@@ -94,7 +94,7 @@ def plan(
     directions: Kind | Any = "auto",
     weights: Any = None,
     num_slices: int | None = None,
-    num_nodes: int = _NODES,
+    num_nodes: int | None = None,
     centre: Any = None,
 ) -> Plan:
     """Choose how to compute ``kernel_sum(kernel, x, y, w)`` for clouds of the two ``shapes`` ``(N, d)`` and ``(M, d)``.
@@ -107,7 +107,9 @@ def plan(
     ``method``:
 
     - ``dense``: all pairs in tiles. Exact; needs no key.
-    - ``grid``: slices, with ``num_nodes`` nodes on each line: the fastest on CPU, for every kernel with a counterpart.
+    - ``grid``: slices, with ``num_nodes`` nodes on each line (by default as many as make its error a tenth of the slicing
+    error, up
+      to 16384): the fastest on CPU, for every kernel with a counterpart.
     - ``fourier``: slices, with the few frequencies that matter: matrix products only, spectral accuracy for smooth kernels.
     - ``sort``: slices of ``NegativeDistance``, each exact.
     - ``auto``: the cheapest that meets ``tol``, from measured costs on CPU.
@@ -146,9 +148,10 @@ def plan(
     if route == "fourier":
         fit, on_line = fit_cosines(lambda t: _profile(kernel, t, dim, table), radius, tol / 10)
     if route == "grid":
-        on_line = grid_error(lambda t: _profile(kernel, t, dim, table), radius, num_nodes)
+        negligible = 0.1 * (slicing if slicing > 0 else tol * _largest(kernel, radius))
+        num_nodes, on_line = _nodes(lambda t: _profile(kernel, t, dim, table), radius, num_nodes, negligible)
     error = math.hypot(slicing, on_line) / _largest(kernel, radius)
-    return _plan(kernel, route, xi, share, radius, centre, error, table, fit, num_nodes)
+    return _plan(kernel, route, xi, share, radius, centre, error, table, fit, num_nodes or 0)
 
 
 def _plan(
@@ -161,7 +164,7 @@ def _plan(
     error: float,
     table: PyTree = (),
     fit: CosineFit | None = None,
-    num_nodes: int = _NODES,
+    num_nodes: int = 0,
 ) -> Plan:
     return Plan(
         directions=jnp.asarray(xi),
@@ -242,6 +245,15 @@ def _slices(
         if error <= tol * scale:
             break
     return xi, share, error
+
+
+def _nodes(f: Any, radius: float, num: int | None, negligible: float) -> tuple[int, float]:
+    """The number of nodes, and the error of the grid: the given number, or the smallest whose error is negligible."""
+    for count in _NODES if num is None else (num,):
+        error = grid_error(f, radius, count)
+        if error <= negligible:
+            break
+    return count, error
 
 
 def _given(

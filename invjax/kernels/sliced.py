@@ -14,8 +14,11 @@ from .lines import Line, line_sum
 from .plan import Plan
 
 _POINTS = 1 << 16  # projections that are summed at a time: more would leave the cache
-_PROJECTED = 64  # directions that share one matrix product with the points, where that is most of the work
-_HIGH_DIM = 16
+_PROJECTED, _HIGH_DIM = (
+    64,
+    256,
+)  # directions that share a matrix product with the points, where that is most of the work
+_STREAMS, _MANY = 8, 4096
 
 
 def sliced_sum(
@@ -59,7 +62,7 @@ def _over_slices(
     dtype = jnp.result_type(x, y)
     x, y = centred(x, plan), centred(y, plan)
     radius = jax.lax.stop_gradient(plan.radius).astype(dtype)
-    batch, together = batch_sizes(plan.num_slices, plan.dim, x.shape[0] + y.shape[0])
+    batch, group = batch_sizes(plan.num_slices, plan.dim, x.shape[0] + y.shape[0])
     xi = plan.directions.astype(dtype).reshape(-1, batch, plan.dim)
     weights = jnp.swapaxes(shares.astype(dtype).reshape(shares.shape[0], -1, batch), 0, 1)
 
@@ -68,7 +71,7 @@ def _over_slices(
         total, inside = carry
         directions, weights = part
         u, v = (jnp.matmul(directions, points.T, precision="highest") for points in (x, y))
-        sums = in_batches(lambda uv: line_sum(line, *uv, w), (u, v), batch, together)
+        sums = in_groups(lambda uv: line_sum(line, *uv, w), (u, v), batch, group, x.shape[0] + y.shape[0])
         for a in (u, v):
             inside &= jnp.all(jnp.abs(jax.lax.stop_gradient(a)) <= radius)  # false for NaN too
         return (total + collect(directions, weights, sums), inside), None
@@ -81,18 +84,29 @@ def centred(points: Array, plan: Plan) -> Array:
     return points if plan.centre is None else points - plan.centre.astype(points.dtype)[None]
 
 
-def in_batches(fn: Callable, lines: PyTree, num: int, together: int) -> Array:
-    """``fn`` of each of ``num`` lines, ``together`` at a time."""
-    return jax.vmap(fn)(lines) if together == num else jax.lax.map(fn, lines, batch_size=together)
+def in_groups(fn: Callable, lines: PyTree, num: int, group: int, num_points: int) -> Array:
+    """``fn`` of each of ``num`` lines, ``group`` of them at a time."""
+    if group == num:
+        return _streams(fn, lines, group, num_points)
+    grouped = jax.tree.map(lambda a: a.reshape(num // group, group, *a.shape[1:]), lines)
+    out = jax.lax.map(lambda part: _streams(fn, part, group, num_points), grouped)
+    return out.reshape(num, *out.shape[2:])
+
+
+def _streams(fn: Callable, lines: PyTree, num: int, num_points: int) -> Array:
+    """Many points: lines in calls that do not depend on each other, since the scatters of one batch run on one core of a CPU."""
+    streams = _divisor(num, _STREAMS) if num_points >= _MANY else 1
+    parts = [
+        jax.tree.map(lambda a, i=i: a[i * (num // streams) : (i + 1) * (num // streams)], lines) for i in range(streams)
+    ]
+    return jnp.concatenate([jax.vmap(fn)(part) for part in parts]) if streams > 1 else jax.vmap(fn)(lines)
 
 
 def batch_sizes(num_slices: int, dim: int, num_points: int) -> tuple[int, int]:
     """How many slices are projected at a time, and how many of these are summed at a time: divisors of the number of slices."""
-    together = _divisor(num_slices, max(1, _POINTS // max(1, num_points)))
-    if dim < _HIGH_DIM:
-        return together, together
-    batch = _divisor(num_slices, max(together, _PROJECTED))
-    return batch, _divisor(batch, together)
+    group = _divisor(num_slices, max(_STREAMS, _POINTS // max(1, num_points)))
+    batch = _divisor(num_slices, max(group, _PROJECTED)) if dim >= _HIGH_DIM else group
+    return batch, _divisor(batch, group)
 
 
 def _divisor(number: int, most: int) -> int:

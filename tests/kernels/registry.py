@@ -28,7 +28,7 @@ SLICED = [name for name in KERNELS if name != "product"]
 # name -> (kernel, method, options of the plan)
 SUMS = (
     {f"{name}/dense": (name, "dense", {}) for name in KERNELS}
-    | {f"{name}/grid": (name, "grid", {}) for name in SLICED}
+    | {f"{name}/grid": (name, "grid", {"num_nodes": 4096}) for name in SLICED}
     | {
         "gaussian/fourier": ("gaussian", "fourier", {"tol": 1e-10}),
         "inverse_multiquadric/fourier": ("inverse_multiquadric", "fourier", {"tol": 1e-5}),

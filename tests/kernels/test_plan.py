@@ -139,10 +139,10 @@ def test_empty_single_and_bad_points():
         np.testing.assert_array_equal(empty, np.zeros(3))
         assert K.kernel_sum(k, np.zeros((3, 2)), np.zeros((0, 2)), np.ones(3), plan=given).shape == (0,)
         one = K.kernel_sum(k, np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1), plan=given)
-        np.testing.assert_allclose(one, 1, atol=1e-6)  # h^2 / 2 on the grid of 4096 nodes
+        np.testing.assert_allclose(one, 1, atol=1e-5)  # h^2 / 2 on a grid of 1024 nodes
         spoiled = K.kernel_sum(k, np.zeros((2, 2)), np.array([[0, np.nan], [0, 0]]), np.ones(2), plan=given)
         assert np.isnan(spoiled[0])
-        np.testing.assert_allclose(spoiled[1], 2, atol=1e-6)
+        np.testing.assert_allclose(spoiled[1], 2, atol=1e-5)
 
 
 @pytest.mark.parametrize(
