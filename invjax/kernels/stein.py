@@ -66,7 +66,7 @@ def _stein_sums(kernel: RadialKernel, x: Array, scores: Array, w: Array) -> Floa
 
 def _stein_tile(kernel: RadialKernel, x: Array, sx: Array, y: Array, sy: Array) -> Float[Array, "n m"]:
     """With ``K = G(q)`` and ``delta = x - y``: ``G s.s' + 2 G' (s' - s).delta - 4 G'' q - 2 d G'``."""
-    q = square_distances(x, y, False)
+    q = square_distances(x, y)
     ones = jnp.ones_like(q)
 
     def slope(q: Array) -> Array:
