@@ -9,13 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+from collections.abc import Callable
 
 OURS = "| case | seconds | median | compile | quality | further |\n|---|---|---|---|---|---|"
 PEERS = "| ours | seconds | peer | its seconds | ratio | quality | its quality | further |\n|---|---|---|---|---|---|---|---|"
 FACTS = (
     *("psnr", "iterations_per_second", "ess_per_second", "tv", "over_tv"),
+    *("temp_over_points", "plan_seconds", "crossover_points"),
+    *("published", "over_published", "standard_error", "order_holds"),
+    *("sobol_over_distance", "orthogonal_over_distance", "iid_over_distance", "frequencies_over_iid"),
     *("amplitude_psnr", "over_rpie", "over_best_rpie", "over_best_tv"),
     *("peer_psnr", "peer_steps", "peer_reached", "peer_iterations_per_second", "ess_ratio", "over_peer"),
+    *("peer_threads", "peer_batch"),
 )
 
 
@@ -67,9 +72,9 @@ def compared(lines: list[dict]) -> str:
     return "\n".join(rows) if len(rows) > 1 else ""
 
 
-def crossed(lines: list[dict]) -> str:
+def crossed(lines: list[dict], quality: str | None = None) -> str:
     """A row for each problem, a column for each method: quality / SSIM, coverage; then the seconds."""
-    lines = [d for d in lines if d["quality_name"] == lines[0]["quality_name"]]
+    lines = [d for d in lines if d["quality_name"] == (quality or lines[0]["quality_name"])]
     found = {tuple(d["case"].split("/")[1:]): d for d in lines}
     methods, problems = (list(dict.fromkeys(key[i] for key in found)) for i in (1, 0))
 
@@ -77,10 +82,13 @@ def crossed(lines: list[dict]) -> str:
         ssim = f" / {d['ssim']:.3f}" if "ssim" in d else ""
         return number(d["quality"]) + ssim + (f", {100 * d['coverage']:.0f} %" if "coverage" in d else "")
 
+    def entry(show: Callable[[dict], str], problem: str, method: str) -> str:
+        return show(found[problem, method]) if (problem, method) in found else "-"
+
     head = "| problem | " + " | ".join(methods) + " |\n|" + "---|" * (len(methods) + 1)
     cells = {"quality / SSIM": cell, "seconds": lambda d: number(d["seconds"])}
     bodies = [
-        "\n".join("| " + " | ".join([p, *(show(found[p, m]) for m in methods)]) + " |" for p in problems)
+        "\n".join("| " + " | ".join([p, *(entry(show, p, m) for m in methods)]) + " |" for p in problems)
         for show in cells.values()
     ]
     return "\n\n".join(f"{title}:\n\n{head}\n{body}" for title, body in zip(cells, bodies, strict=True))
@@ -89,16 +97,15 @@ def crossed(lines: list[dict]) -> str:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--cross", action="store_true", help="problems by methods")
+    arguments.add_argument("--quality", help="with --cross, the quality to show where a file has several")
     arguments.add_argument("files", nargs="+", type=pathlib.Path, help="JSON lines that a script printed")
     args = arguments.parse_args()
     for path in args.files:
         lines = [json.loads(text) for text in path.read_text().splitlines() if text.startswith("{")]
         v = lines[0]["versions"]
-        print(
-            f"### {path.stem}\n\nQuality: {lines[0]['quality_name']}. {lines[0]['device'].upper()}, {v['cores']} cores of ",
-            end="",
-        )
-        body = crossed(lines) if args.cross else f"{ours(lines)}\n\n{compared(lines)}"
+        quality = (args.cross and args.quality) or lines[0]["quality_name"]
+        print(f"### {path.stem}\n\nQuality: {quality}. {lines[0]['device'].upper()}, {v['cores']} cores of ", end="")
+        body = crossed(lines, args.quality) if args.cross else f"{ours(lines)}\n\n{compared(lines)}"
         print(f"{v['cpu']}; Python {v['python']}, jax {v['jax']}; {lines[0]['dtype']}.\n\n{body}\n")
 
 

@@ -172,3 +172,9 @@ def mismatch(
     ]
     left, right = np.array(pairs).T
     return float(np.sqrt(np.mean((left - right) ** 2) / np.mean(left**2)))
+
+
+def relative_l1(found: np.ndarray, exact: np.ndarray) -> float:
+    """``sum |s - s_exact| / sum |s_exact|`` over the points where the exact sum is known: the first ones."""
+    found = np.asarray(found, np.float64).ravel()[: exact.size]
+    return float(np.sum(np.abs(found - exact)) / np.sum(np.abs(exact)))
