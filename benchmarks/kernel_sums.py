@@ -24,7 +24,7 @@ from invjax import kernels
 QUALITY = "relative L1 error"
 DENSE = ((10_000, (3, 10, 50, 784)), (100_000, (3,)))  # KeOps takes more than a minute for the larger ones
 SLICED = ((10_000, (10, 50, 784)), (100_000, (10, 50, 784)))
-CROSSOVER = (1000, 3000, 10_000, 30_000, 100_000)
+CROSSOVER = (1000, 3000, 10_000, 40_000, 100_000)
 SLICES = 160
 FACTS = ("batch", "threads")
 PARTS = ("dense", "sliced", "crossover", "large")
