@@ -58,7 +58,7 @@ def flow_of(arrays: dict[str, Any], method: str) -> gradient_flows.ParticleFlow:
         shapes = ((len(x) + len(target), x.shape[1]), x.shape)
         radius = 1.2 * max(np.linalg.norm(cloud, axis=1).max() for cloud in (x, target))
         plan = kernels.plan(kernel, shapes, radius, method=method, directions=arrays["directions"])
-    energy = gradient_flows.MMDEnergy(kernel, jnp.asarray(target), None, plan)
+    energy = gradient_flows.MMDEnergy(kernel, jnp.asarray(target), plan=plan)
     return gradient_flows.ParticleFlow(energy.tabulated() if method == "grid" else energy, STEP_SIZE)
 
 

@@ -117,7 +117,7 @@ plan = kernels.plan(
     num_slices=98,
     centre=centre,
 )
-sliced = gf.MMDEnergy(kernels.NegativeDistance(), target, None, plan)
+sliced = gf.MMDEnergy(kernels.NegativeDistance(), target, plan=plan)
 steps = {"step size 0.1": 0.1, "step size 0.3": 0.3}
 fresh = {}
 for name, step_size in steps.items():

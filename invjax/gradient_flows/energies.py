@@ -12,6 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..kernels import (
@@ -24,6 +25,7 @@ from ..kernels import (
     mmd2,
     tabulate_field,
 )
+from ..kernels.clouds import cloud, require_sum_one
 from ..types import real, require
 
 
@@ -44,26 +46,28 @@ class MMDEnergy(eqx.Module):
     """``MMD^2(particles, target) / 2`` of a kernel, to a cloud ``target`` (m, d) with weights of sum one (uniform by default).
 
     Velocity ``grad (E K(Y, .) - E K(X, .))``: attraction by the target, repulsion of the particles. A sliced ``plan`` is one for
-    ``((n + m, d), (n, d))``; its radius has to hold the particles all along the flow (``ParticleFlow`` reports when it does not).
+    ``((n + m, d), (n, d))``; its radius has to hold the particles all along the flow. Where it does not, all is NaN: a flow
+    ends with the status ``NON_FINITE``, and its trace says ``outside``.
 
-    Raises ``ValueError`` for weights that do not fit. Source: Arbel, Korba, Salim and Gretton (2019), NeurIPS; for Riesz kernels
-    Hertrich, Wald, Altekrueger and Hagemann (2024), ICLR.
+    Raises ``ValueError`` for weights and a plan that do not fit. Source: Arbel, Korba, Salim and Gretton (2019), NeurIPS; for
+    Riesz kernels Hertrich, Wald, Altekrueger and Hagemann (2024), ICLR.
     """
 
     kernel: RadialKernel
     target: Float[Array, "m d"] = eqx.field(converter=real)
     weights: Float[Array, " m"] | None = eqx.field(converter=real, default=None)
-    plan: Plan | None = None
-    field: SlicedField | None = None
+    plan: Plan | None = eqx.field(default=None, kw_only=True)
+    field: SlicedField | None = eqx.field(default=None, kw_only=True)
 
     def __check_init__(self):
-        require(self.target, "target", ndim=2)
-        if self.weights is not None:
-            require(self.weights, "weights", shape=(self.target.shape[0],))
+        require_cloud(self.target, self.weights)
+        if self.plan is not None:
+            self.plan.require(self.kernel)
 
     def tabulated(self) -> MMDEnergy:
         """The same energy with the attraction of the target computed once, on the grid of its plan: each step is faster, the more
-        so the larger the target. The velocity then has no derivative in the target.
+        so the larger the target. The attraction then has no derivative in the target and the kernel's parameters, and NaN for
+        other parameters than these.
         """
         target, weights = self._target(self.target)
         if self.plan is None:
@@ -76,6 +80,7 @@ class MMDEnergy(eqx.Module):
         )
 
     def __call__(self, particles: Float[Array, "n d"]) -> Float[Array, ""]:
+        particles = cloud(particles, "particles", self.target.shape[1], 1)
         target, weights = self._target(particles)
         if isinstance(self.kernel, NegativeDistance):  # a sum of squares where it is sliced: no cancellation
             return energy_distance(particles, target, wy=weights, plan=self.plan) / 2
@@ -86,14 +91,17 @@ class MMDEnergy(eqx.Module):
         return self.checked_velocity(particles)[0]
 
     def checked_velocity(self, particles: Float[Array, "n d"]) -> tuple[Float[Array, "n d"], Bool[Array, ""]]:
-        """The velocity, and whether a point has left the radius of a sliced plan."""
+        """The velocity, and whether it is NaN because a point has left the radius of a sliced plan."""
+        particles = cloud(particles, "particles", self.target.shape[1], 1)
         target, weights = self._target(particles)
         n = particles.shape[0]
         if self.field is not None:
             own = jnp.full((n,), -1 / n, particles.dtype)
             repulsion, out = checked_kernel_sum_gradient(self.kernel, particles, particles, own, plan=self.plan)
             attraction, away = self.field.checked_gradient(particles)
-            return repulsion + attraction, out | away
+            pairs = zip(jax.tree.leaves(self.kernel), jax.tree.leaves(self.field.kernel), strict=True)
+            same = jnp.all(jnp.asarray([jnp.all(a == b) for a, b in pairs], bool))
+            return jnp.where(same, 1, jnp.nan).astype(particles.dtype) * (repulsion + attraction), out | away | ~same
         signed = jnp.concatenate([weights, jnp.full((n,), -1 / n, particles.dtype)])
         sources = jnp.concatenate([target, particles])
         return checked_kernel_sum_gradient(self.kernel, sources, particles, signed, plan=self.plan)
@@ -119,14 +127,17 @@ class SlicedWassersteinEnergy(eqx.Module):
     weights: Float[Array, " P"] | None = eqx.field(converter=real, default=None)
 
     def __check_init__(self):
-        require(self.target, "target", ndim=2)
+        require_cloud(self.target, None)
         require(self.directions, "directions", ndim=2)
         if self.target.shape[1] != self.directions.shape[1]:
             raise ValueError(f"directions: expected shape (P, {self.target.shape[1]}), got {self.directions.shape}")
         if self.weights is not None:
-            require(self.weights, "weights", shape=(self.directions.shape[0],))
+            require(self.weights, "weights", shape=(self.directions.shape[0],), nonnegative=True)
+            require_sum_one(self.weights, "weights")
 
     def __call__(self, particles: Float[Array, "n d"]) -> Float[Array, ""]:
+        particles = cloud(particles, "particles", self.target.shape[1], 1)
+
         def one(u: Array, v: Array) -> Array:
             # Steps of both quantile functions, cut at the levels of either.
             levels = jnp.sort(jnp.concatenate([_levels(u), _levels(v)]))
@@ -137,6 +148,7 @@ class SlicedWassersteinEnergy(eqx.Module):
 
     def velocity(self, particles: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Minus the Wasserstein gradient at every particle."""
+        particles = cloud(particles, "particles", self.target.shape[1], 1)
 
         def one(u: Array, v: Array) -> Array:
             order = jnp.argsort(u)
@@ -185,6 +197,17 @@ class EnergySum(eqx.Module):
     def velocity(self, particles: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """The sum of the velocities."""
         return sum(term.velocity(particles) for term in self.terms)
+
+
+def require_cloud(target: Any, weights: Any) -> None:
+    """Raise ``ValueError`` for a target or weights that cannot be; sentinels of pytree code pass."""
+    if not isinstance(target, (jax.Array, np.ndarray)):
+        return
+    require(target, "target", ndim=2)
+    cloud(target, "target", fewest=1)
+    if weights is not None:
+        require(weights, "weights", shape=(target.shape[0],))
+        require_sum_one(weights, "weights")
 
 
 def checked_velocity(energy: Any, particles: Array) -> tuple[Array, Array]:

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Int
 
 from ..eager import one_program
 from ..kernels import Plan, RadialKernel, kernel_sum
+from ..kernels.clouds import cloud, masses
 
 
-@one_program
 def kernel_herding(
     kernel: RadialKernel,
     candidates: Float[Array, "n d"],
@@ -31,9 +31,15 @@ def kernel_herding(
     """
     if num < 1:
         raise ValueError(f"num: expected at least 1, got {num}")
-    candidates, target = jnp.asarray(candidates), jnp.asarray(target)
-    if weights is None:
-        weights = jnp.full((target.shape[0],), 1 / target.shape[0], target.dtype)
+    target = cloud(target, "target", fewest=1)
+    candidates = cloud(candidates, "candidates", target.shape[1], 1)
+    return _herd(kernel, candidates, target, masses(weights, target, "weights"), num, plan)
+
+
+@one_program
+def _herd(
+    kernel: RadialKernel, candidates: Array, target: Array, weights: Array, num: int, plan: Plan | None
+) -> Int[Array, " num"]:
     embedding = kernel_sum(kernel, target, candidates, weights, plan=plan)
 
     def take(chosen: Array, t: Array) -> tuple[Array, Array]:

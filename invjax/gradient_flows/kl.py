@@ -7,9 +7,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..kernels import Plan, RadialKernel, kernel_sum, kernel_sum_gradient
+from ..kernels import Plan, RadialKernel, checked_kernel_sum_gradient, kernel_sum
 from ..samplers.langevin import LangevinInfo, LangevinState, diffuse, standard_normal
 from ..samplers.target import Posterior, require_terms
 from ..types import norm, real, require
@@ -44,18 +44,23 @@ class SVGD(eqx.Module):
     def step(self, state: ParticleState) -> tuple[ParticleState, ParticleInfo]:
         """One step."""
         x = state.position
-        phi = self.velocity(x)
+        phi, outside = self.checked_velocity(x)
         change = jnp.asarray(self.step_size, x.dtype) * phi
-        info = ParticleInfo(norm(change), norm(phi) / x.shape[0] ** 0.5, jnp.asarray(False))
+        info = ParticleInfo(norm(change), norm(phi) / x.shape[0] ** 0.5, outside)
         return ParticleState(x + change, phi), info
 
     def velocity(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """``phi`` at the particles."""
+        return self.checked_velocity(x)[0]
+
+    def checked_velocity(self, x: Float[Array, "n d"]) -> tuple[Float[Array, "n d"], Bool[Array, ""]]:
+        """``phi``, and whether it is NaN because a particle has left the radius of a sliced plan."""
         scores = jax.vmap(Posterior(self.likelihood, self.prior).score)(x)
         mass = jnp.full((x.shape[0],), 1 / x.shape[0], x.dtype)
         drift = jax.vmap(lambda s: kernel_sum(self.kernel, x, x, mass * s, plan=self.plan), 1, 1)(scores)
         # The gradient in the first argument is minus that in the second.
-        return drift - kernel_sum_gradient(self.kernel, x, x, mass, plan=self.plan)
+        repulsion, outside = checked_kernel_sum_gradient(self.kernel, x, x, mass, plan=self.plan)
+        return drift - repulsion, outside
 
 
 class LangevinFlow(eqx.Module):

@@ -16,15 +16,15 @@ from .energies import MMDEnergy, checked_velocity
 
 
 class ParticleState(NamedTuple):
-    """Particles (n, d), and the running mean of their velocities."""
+    """Particles (n, d), and the discounted sum of their velocities."""
 
     position: Float[Array, "n d"]
     momentum: Float[Array, "n d"]
 
 
 class ParticleInfo(NamedTuple):
-    """Norm of the change of all particles, root mean square of the velocity before the step, and whether particles have left the
-    radius that a sliced plan was made for.
+    """Norm of the change of all particles, root mean square of the velocity before the step, and whether it is NaN because
+    particles have left the radius that a sliced plan was made for.
     """
 
     residual: Float[Array, ""]
@@ -99,7 +99,7 @@ class StochasticParticleFlow(eqx.Module):
             xi = plan.directions
             xi = rotate(turn, xi) if self.redraw == "rotation" else directions(turn, "iid", *xi.shape).astype(xi.dtype)
             plan = eqx.tree_at(lambda p: p.directions, plan, xi)
-        energy = MMDEnergy(energy.kernel, energy.target[chosen], None, plan)
+        energy = MMDEnergy(energy.kernel, energy.target[chosen], plan=plan)
         return _advance(energy, self.step_size, self.momentum, state)
 
 

@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..types import real
+from .clouds import floating, pair
 
 
 class RadialKernel(eqx.Module):
@@ -51,22 +53,40 @@ class RadialKernel(eqx.Module):
         return jnp.asarray(True)
 
     def __call__(self, x: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, ""]:
+        x, y = floating(x, "x"), floating(y, "y")
+        if x.shape != y.shape or x.ndim != 1:
+            raise ValueError(f"x, y: expected two points of one shape (d,), got {x.shape} and {y.shape}")
         return self.of_square(jnp.sum((x - y) ** 2))
 
     def gram(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
         """The matrix ``K(x_i, y_j)``, from exact differences: for clouds of a size that can be squared."""
+        x, y = pair(x, y)
         one = jax.vmap(self.__call__, in_axes=(None, 0))
         return jax.vmap(one, in_axes=(0, None))(x, y)
 
     def __add__(self, other: Any) -> RadialKernel:
+        if isinstance(other, numbers.Real) and other == 0:  # where sum() starts
+            return self
         return Sum((self, other)) if isinstance(other, RadialKernel) else NotImplemented
+
+    __radd__ = __add__
 
     def __mul__(self, other: Any) -> RadialKernel:
         if isinstance(other, RadialKernel):
             return Product((self, other))
-        return Multiple(other, self) if isinstance(other, numbers.Real) or jnp.ndim(other) == 0 else NotImplemented
+        scalar = isinstance(other, numbers.Real) or (isinstance(other, (jax.Array, np.ndarray)) and other.ndim == 0)
+        return Multiple(other, self) if scalar else NotImplemented
 
     __rmul__ = __mul__
+
+    def __neg__(self) -> RadialKernel:
+        return -1.0 * self
+
+    def __sub__(self, other: Any) -> RadialKernel:
+        return self + -other if isinstance(other, RadialKernel) else NotImplemented
+
+    def __truediv__(self, other: Any) -> RadialKernel:
+        return NotImplemented if isinstance(other, RadialKernel) else self * (1 / other)
 
 
 class Sum(RadialKernel):
@@ -138,6 +158,15 @@ class Product(RadialKernel):
 
     def of_square(self, q):
         return math.prod(factor.of_square(q) for factor in self.factors)
+
+
+def require_scalars(kernel: RadialKernel) -> None:
+    """Raise ``ValueError`` for a kernel with an array as a parameter: many kernels are a ``vmap``."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(kernel) if eqx.is_array(leaf)]
+    if any(shapes):
+        raise ValueError(
+            f"kernel: expected parameters that are numbers, got shapes {shapes}; vmap over them for many kernels"
+        )
 
 
 def in_dtype(value: Any, x: Array) -> Array:

@@ -20,7 +20,12 @@ from scipy.special import gammaln, hyp1f1
 _ORDERS = 4  # the function and three derivatives
 _CLOSED_FORM = 100  # up to this dimension SciPy's 1F1 is accurate
 _RESOLVED = 1e-12  # values carry errors of about 1e-13
+_ROWS = 256  # of the matrix of a Matern counterpart in memory at a time
 _NEGLIGIBLE = 14.0  # in high dimension |f(t)| is about exp(-t^2/4)
+
+
+class NotMet(ValueError):
+    """A bandwidth or a tolerance that slices cannot serve and dense sums can."""
 
 
 def gaussian_counterpart(t: np.ndarray, dim: int) -> np.ndarray:
@@ -51,9 +56,14 @@ def matern_counterpart(t: np.ndarray, dim: int, nu: float) -> np.ndarray:
     low, high = np.log(positive.min() / 30), np.log(max(60.0 * positive.max(), 1e5))
     log_y = np.linspace(low, high, int((high - low) * 40 * np.sqrt(dim + 25)) + 1)
     f = gaussian_counterpart(np.exp(log_y), dim)
-    exponent = np.log(nu) + 2 * (np.log(positive)[:, None] - log_y)
-    mass = np.exp(nu * exponent - np.exp(np.minimum(exponent, 700)) - gammaln(nu))
-    values = 2 * (mass @ f) * (log_y[1] - log_y[0])
+
+    def rows(part: np.ndarray) -> np.ndarray:
+        exponent = np.log(nu) + 2 * (np.log(part)[:, None] - log_y)
+        mass = np.exp(nu * exponent - np.exp(np.minimum(exponent, 700)) - gammaln(nu))
+        return 2 * (mass @ f) * (log_y[1] - log_y[0])
+
+    parts = np.array_split(positive.ravel(), max(1, positive.size // _ROWS))
+    values = np.concatenate([rows(part) for part in parts]).reshape(t.shape)
     return np.where(t > 0, values, 1.0)
 
 
@@ -72,7 +82,7 @@ def chebyshev_tower(f: Callable[[np.ndarray], np.ndarray], reach: float) -> tupl
             kept = coefficients[: 2 + int(np.flatnonzero(np.abs(coefficients) > _RESOLVED * largest)[-1])]
             tower = [chebyshev.chebder(kept, order) * (2 / reach) ** order for order in range(_ORDERS)]
             return tuple(jnp.asarray(np.pad(c, (0, max(0, 2 - c.size)))) for c in tower)
-    raise ValueError(
+    raise NotMet(
         f'radius: the kernel oscillates or decays too fast to be resolved over {reach:.3g} bandwidths; use method="dense"'
     )
 

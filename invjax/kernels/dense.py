@@ -19,6 +19,9 @@ _COLUMNS, _AREA, _FEWEST_ROWS = 1 << 17, 1 << 20, 8
 def dense_sum(kernel: Any, x: Float[Array, "N d"], y: Float[Array, "M d"], w: Float[Array, " N"]) -> Float[Array, " M"]:
     """``s_m = sum_n w_n K(x_n, y_m)``; time ``O(N M d)``, memory ``O(N + M)`` also under differentiation."""
     exact = kernel.singular or x.shape[1] <= _EXACT_DIM
+    if not exact:  # only differences matter: a shift keeps the products small
+        shift = jax.lax.stop_gradient(jnp.sum(x, 0) / max(x.shape[0], 1))[None]
+        x, y = x - shift, y - shift
     width = min(max(x.shape[0], 1), _COLUMNS) if exact else _TILE
     height = max(_FEWEST_ROWS, _AREA // width) if exact else _TILE
     rows, columns, weights = tiles(y, height), tiles(x, width), tiles(w, width)  # weights are padded by zeros

@@ -42,7 +42,7 @@ class CosineFit(eqx.Module):
 
 
 def fit_cosines(f: Callable[[np.ndarray], np.ndarray], radius: float, tol: float) -> tuple[CosineFit, float]:
-    """The shortest band whose error, root mean square over pairs of points, is at most ``tol max |f|``; and that error.
+    """The shortest band whose error, root mean square over pairs of points, is at most ``tol``; and that error.
 
     A series with a period longer than the range leaves f free outside of it, so smooth functions converge spectrally although
     they are not periodic (Huybrechs 2010, SIAM J. Numer. Anal. 47(6)); singular values below the tolerance are cut, which keeps
@@ -53,8 +53,8 @@ def fit_cosines(f: Callable[[np.ndarray], np.ndarray], radius: float, tol: float
     scale = np.abs(exact).max()
     density = 2 * (1 - places)  # of |u - v| / (2 radius) for uniform pairs
     best, least, num = None, math.inf, 4
-    while num <= _MOST and least > tol * scale:
-        fit = _least_squares(num, tol)
+    while num <= _MOST and least > tol:
+        fit = _least_squares(num, tol / scale)
         error = _error(fit, f, radius, places, exact, density)
         if best is not None and error > 0.9 * least and num > 32:
             break  # at the accuracy of the cut
@@ -63,7 +63,8 @@ def fit_cosines(f: Callable[[np.ndarray], np.ndarray], radius: float, tol: float
         num = math.ceil(1.5 * num)
     if best is None:
         raise RuntimeError("no series was tried")
-    return _trimmed(best, f, radius, tol * scale), least
+    best = _trimmed(best, f, radius, tol)
+    return best, max(least, _error(best, f, radius, places, exact, density))
 
 
 def _least_squares(num: int, tol: float) -> CosineFit:

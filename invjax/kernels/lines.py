@@ -31,6 +31,10 @@ class Line(eqx.Module):
     def derivative(self) -> Line:
         """The line of f'."""
 
+    @abc.abstractmethod
+    def own(self, u: Array) -> Array:
+        """What a point of unit weight at each ``u`` adds to the sum at itself: f(0), as the algorithm has it."""
+
     def astype(self, dtype: Any) -> Line:
         """The line in the precision of ``dtype``, a real type."""
         complex_type = np.result_type(dtype, np.complex64)
@@ -75,7 +79,7 @@ class GridLine(Line):
 
     Time ``O(N + M + B log B)`` with B nodes on ``[-radius, radius]``. f is replaced by its bilinear interpolant in (u, v): the
     error is at most ``h^2 |f''|_inf / 4`` with node distance h, and for ``f = |t|`` it is zero unless both points lie in one or
-    in neighbouring cells. Points outside are extrapolated. ``coefficients`` are the discrete Fourier transforms of f, f' and
+    in neighbouring cells. Points must lie inside. ``coefficients`` are the discrete Fourier transforms of f, f' and
     f'' on the nodes.
     """
 
@@ -101,6 +105,12 @@ class GridLine(Line):
         nodes = jnp.zeros((num_nodes,), w.dtype)
         nodes = nodes.at[cell].add(w * (1 - part), mode="promise_in_bounds")
         return nodes.at[cell + 1].add(w * part, mode="promise_in_bounds")
+
+    def own(self, u):
+        f = jnp.fft.irfft(self.coefficients[0], 2 * self.num_nodes)
+        # Split between two nodes, a point sees itself at distances 0 and h. The energy of that must not move it.
+        part = jax.lax.stop_gradient(_cells(u, self.radius, self.num_nodes)[1])
+        return f[0] - 2 * part * (1 - part) * (f[0] - f[1])
 
     def derivative(self):
         if len(self.coefficients) < 2:
@@ -149,10 +159,12 @@ def grid_line(profile: Any, num_nodes: int, radius: Array, zero: Any = None) -> 
     ones = jnp.ones_like(t)
 
     def slope(s: Array) -> Array:
-        return jax.jvp(profile, (s,), (ones,))[1]
+        return jax.jvp(profile, (s,), (jnp.ones_like(s),))[1]
 
     values, first = jax.jvp(profile, (t,), (ones,))
     second = jax.jvp(slope, (t,), (ones,))[1]
+    # The mean of f'' over the cell of 0: a kink of f is a point mass of f''.
+    second = second.at[0].set(2 * slope(spacing[None] / 2)[0] / spacing)
     if zero is not None:
         values, second = values.at[0].set(zero(spacing)), second.at[0].set(0)
     empty = jnp.zeros((1,), t.dtype)
@@ -199,6 +211,9 @@ class FourierLine(Line):
         low, high = (jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], 0) for angle in angles)
         return low, high
 
+    def own(self, u):
+        return jnp.full_like(u, jnp.sum(self.coefficients[0]))
+
     def derivative(self):
         _, steps, blocks = self.coefficients.shape
         multiples = np.arange(steps)[:, None] + self.first + steps * np.arange(blocks)
@@ -221,7 +236,8 @@ class SortedLine(Line):
     """``f(t) = c |t|``, exactly, by sorting u and looking up v: ``O((N + M) log N)``. ``coefficients`` is c.
 
     With ``W(v)`` and ``B(v)`` the sums of w and of w u over ``u_n <= v``, ``s = c (v (2 W - W_total) - (2 B - B_total))``. The
-    derivative is ``c sign(t)`` with ``sign(0) = 0``, the second derivative is 0 (its mass at 0 is left out).
+    derivative is ``c sign(t)`` with ``sign(0) = 0``, the second derivative 0: that of the finite sum almost everywhere, but not
+    that of its mean over directions, since the mass at 0 is left out.
     """
 
     coefficients: Array
@@ -239,6 +255,9 @@ class SortedLine(Line):
             return c * (mass[below] + mass[jnp.searchsorted(u, v, side="right")] - mass[-1])
         moment = _partial_sums(w * u)
         return c * (v * (2 * mass[below] - mass[-1]) - (2 * moment[below] - moment[-1]))
+
+    def own(self, u):
+        return jnp.zeros_like(u)
 
     def derivative(self):
         return SortedLine(self.coefficients, self.order + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..types import real, require
-from .base import RadialKernel
+from ..types import require
+from .base import RadialKernel, require_scalars
+from .counterparts import NotMet
 from .directions import Kind
 from .directions import directions as draw_directions
 from .fit import CosineFit, fit_cosines, grid_error
@@ -107,9 +108,8 @@ def plan(
     ``method``:
 
     - ``dense``: all pairs in tiles. Exact; needs no key.
-    - ``grid``: slices, with ``num_nodes`` nodes on each line (by default as many as make its error a tenth of the slicing
-    error, up
-      to 16384): the fastest on CPU, for every kernel with a counterpart.
+    - ``grid``: slices, with ``num_nodes`` nodes on each line (by default as many as make its error a tenth of the tolerance or of
+      the slicing error, up to 16384): the fastest on CPU, for every kernel with a counterpart.
     - ``fourier``: slices, with the few frequencies that matter: matrix products only, spectral accuracy for smooth kernels.
     - ``sort``: slices of ``NegativeDistance``, each exact.
     - ``auto``: the cheapest that meets ``tol``, from measured costs on CPU.
@@ -118,40 +118,84 @@ def plan(
     optimised sets where they are quick to make, and orthogonal ones otherwise. ``num_slices`` fixes P; otherwise it is doubled
     until ``tol`` is met. A key is required where directions are drawn. In one dimension there is one slice and no randomness.
 
-    Raises ``ValueError`` for inconsistent shapes, a traced kernel, a missing key, a method that the kernel does not have, or a
-    tolerance that 8192 slices do not meet.
+    A sum whose points leave the radius is NaN: bound also the places where particles will be.
+
+    Raises ``ValueError`` for inconsistent shapes, sizes that are not whole and positive, a traced kernel, a missing key, a method
+    that the kernel does not have, or a tolerance that is not met by 8192 slices (by all that is not fixed by an argument).
     """
-    dim, sizes = _checked(shapes, method)
-    radius = concrete(radius, "radius")
-    require(radius, "radius", positive=True)
-    require(tol, "tol", positive=True)
+    dim, sizes = _checked(shapes, method, num_slices, num_nodes)
+    radius = _finite(radius, "radius")
+    tol = _finite(tol, "tol")
     if centre is not None:
-        require(real(centre), "centre", shape=(dim,))
+        centre = np.asarray(centre, np.float64)
+        require(centre, "centre", shape=(dim,))
+        if not np.all(np.isfinite(centre)):
+            raise ValueError(f"centre: expected finite values, got {centre}")
     if method == "sort" and not isinstance(kernel, NegativeDistance):
         raise ValueError(f'method: expected a NegativeDistance kernel for "sort", got {type(kernel).__name__}')
     dense = _plan(kernel, "dense", np.zeros((0, dim)), np.zeros(0), radius, centre, 0.0)
-    if method == "dense" or (method == "auto" and _prefers_dense(kernel, sizes, dim)):
+    if method == "dense":
         return dense
-    table = kernel.tabulate(dim, 2 * radius)
-    xi, share, slicing = _slices(kernel, table, radius, dim, tol, key, directions, weights, num_slices)
+    require_scalars(kernel)
+    jax.tree.map(lambda leaf: concrete(leaf, "kernel"), eqx.filter(kernel, eqx.is_array))
+    if method == "auto" and _prefers_dense(kernel, sizes, dim):
+        return dense
     free = num_slices is None and isinstance(directions, str)
-    missed = free and slicing > tol * _largest(kernel, radius)
-    if method == "auto" and free and (missed or _dense_cost(sizes, dim) < _sliced_cost(sizes, dim, len(xi))):
-        return dense
-    if missed:
-        raise ValueError(
-            f"tol: expected a tolerance that {_MOST_SLICES} slices meet, got {tol} (their error is "
-            f"{slicing / _largest(kernel, radius):.1e}); use dense sums"
-        )
-    route = _line_method(kernel, method, dim, tol)
-    fit, on_line = None, 0.0
-    if route == "fourier":
-        fit, on_line = fit_cosines(lambda t: _profile(kernel, t, dim, table), radius, tol / 10)
-    if route == "grid":
-        negligible = 0.1 * (slicing if slicing > 0 else tol * _largest(kernel, radius))
-        num_nodes, on_line = _nodes(lambda t: _profile(kernel, t, dim, table), radius, num_nodes, negligible)
-    error = math.hypot(slicing, on_line) / _largest(kernel, radius)
-    return _plan(kernel, route, xi, share, radius, centre, error, table, fit, num_nodes or 0)
+    try:
+        table = kernel.tabulate(dim, 2 * radius)
+        # A little less than the tolerance, which is left for the lines.
+        drawn = _slices(kernel, table, radius, dim, 0.99 * tol, key, directions, weights, num_slices)
+        if method == "auto" and free and _dense_cost(sizes, dim) < _sliced_cost(sizes, dim, len(drawn.xi)):
+            return dense
+        return _sliced_plan(kernel, table, radius, tol, method, drawn, free, num_nodes, centre)
+    except NotMet:
+        if method == "auto" and free:
+            return dense
+        raise
+
+
+class _Drawn(NamedTuple):
+    """Directions, their weights, and the root mean square of the slicing error."""
+
+    xi: np.ndarray
+    share: np.ndarray
+    error: float
+
+
+def _sliced_plan(
+    kernel: RadialKernel,
+    table: PyTree,
+    radius: float,
+    tol: float,
+    method: str,
+    drawn: _Drawn,
+    free: bool,
+    num_nodes: int | None,
+    centre: np.ndarray | None,
+) -> Plan:
+    """The plan of these slices with the first way to sum on lines that meets the tolerance.
+
+    Raises ``NotMet`` for the errors that are not due to what an argument has fixed.
+    """
+    dim, scale = drawn.xi.shape[1], _largest(kernel, radius)
+    # Slices whose number is fixed have the error that they have: the lines must not add to it.
+    slicing, errors = drawn.error / scale, []
+    limit = tol if free else max(tol, slicing)
+    for route in _routes(kernel, method, dim, tol):
+        fit, on_line, nodes = None, 0.0, 0
+        if route == "fourier":
+            fit, on_line = fit_cosines(lambda t: _profile(kernel, t, dim, table), radius, tol * scale / 10)
+        if route == "grid":
+            negligible = 0.1 * scale * max(slicing, tol if dim == 1 else 0.0)
+            nodes, on_line = _nodes(lambda t: _profile(kernel, t, dim, table), radius, num_nodes, negligible)
+        error = math.hypot(slicing, on_line / scale)
+        errors.append(math.hypot(slicing if free else 0, 0 if route == "grid" and num_nodes else on_line / scale))
+        if errors[-1] <= limit:
+            return _plan(kernel, route, drawn.xi, drawn.share, radius, centre, error, table, fit, nodes)
+    raise NotMet(
+        f"tol: expected a tolerance that {len(drawn.xi)} slices meet, got {tol} (their error is {min(errors):.1e}); "
+        "use dense sums"
+    )
 
 
 def _plan(
@@ -181,13 +225,25 @@ def _plan(
     )
 
 
-def _checked(shapes: Any, method: str) -> tuple[int, tuple[int, int]]:
+def _checked(shapes: Any, method: str, num_slices: int | None, num_nodes: int | None) -> tuple[int, tuple[int, int]]:
     if method not in get_args(Method):
         raise ValueError(f"method: expected one of {get_args(Method)}, got {method!r}")
     shapes = [tuple(shape) for shape in shapes]
-    if len(shapes) != 2 or any(len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1] or shapes[0][1] < 1:
+    whole = all(isinstance(size, (int, np.integer)) and size >= 0 for shape in shapes for size in shape)
+    fits = whole and len(shapes) == 2 and all(len(shape) == 2 for shape in shapes)
+    if not fits or shapes[0][1] != shapes[1][1] or shapes[0][1] < 1:
         raise ValueError(f"shapes: expected ((N, d), (M, d)), got {tuple(shapes)}")
+    for name, value, least in (("num_slices", num_slices, 1), ("num_nodes", num_nodes, 8)):
+        if value is not None and not (isinstance(value, (int, np.integer)) and value >= least):
+            raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     return int(shapes[0][1]), (int(shapes[0][0]), int(shapes[1][0]))
+
+
+def _finite(value: Any, name: str) -> float:
+    value = concrete(value, name)
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: expected a positive, finite number, got {value}")
+    return value
 
 
 def _dense_cost(sizes: tuple[int, int], dim: int) -> float:
@@ -207,12 +263,13 @@ def _prefers_dense(kernel: RadialKernel, sizes: tuple[int, int], dim: int) -> bo
     return _dense_cost(sizes, dim) < _sliced_cost(sizes, dim, 1 if dim == 1 else 10)
 
 
-def _line_method(kernel: RadialKernel, method: str, dim: int, tol: float) -> str:
+def _routes(kernel: RadialKernel, method: str, dim: int, tol: float) -> tuple[str, ...]:
+    """The ways to sum on lines, in the order in which they are tried."""
     if method != "auto":
-        return method
+        return (method,)
     if isinstance(kernel, NegativeDistance) and (dim == 1 or tol < 1e-5):
-        return "sort"
-    return "fourier" if tol < 1e-5 or jax.default_backend() == "tpu" else "grid"
+        return ("sort",)
+    return ("fourier", "grid") if tol < 1e-5 or jax.default_backend() == "tpu" else ("grid", "fourier")
 
 
 def _slices(
@@ -225,14 +282,14 @@ def _slices(
     kind: Any,
     weights: Any,
     num: int | None,
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Directions, their weights, and the root mean square of the slicing error: within the tolerance where P is free, if that
-    can be had.
-    """
+) -> _Drawn:
+    """Within the tolerance where P is free, if that can be had."""
     if not isinstance(kind, str):
-        return _given(kernel, table, radius, dim, kind, weights)
+        return _given(kernel, table, radius, dim, kind, weights, num)
+    if weights is not None:
+        raise ValueError(f"weights: expected None unless directions are an array, got {type(weights).__name__}")
     if dim == 1:
-        return np.ones((1, 1)), np.ones(1), 0.0
+        return _Drawn(np.ones((1, 1)), np.ones(1), 0.0)
     if key is None:
         raise ValueError("key: expected a key for the random directions, got None")
     scale = _largest(kernel, radius)
@@ -244,7 +301,7 @@ def _slices(
         error = slicing_error(kernel, table, radius, xi, share)
         if error <= tol * scale:
             break
-    return xi, share, error
+    return _Drawn(xi, share, error)
 
 
 def _nodes(f: Any, radius: float, num: int | None, negligible: float) -> tuple[int, float]:
@@ -257,17 +314,20 @@ def _nodes(f: Any, radius: float, num: int | None, negligible: float) -> tuple[i
 
 
 def _given(
-    kernel: RadialKernel, table: PyTree, radius: float, dim: int, xi: Any, weights: Any
-) -> tuple[np.ndarray, np.ndarray, float]:
+    kernel: RadialKernel, table: PyTree, radius: float, dim: int, xi: Any, weights: Any, num: int | None
+) -> _Drawn:
     xi = np.asarray(xi, np.float64)
-    if xi.ndim != 2 or xi.shape[1] != dim or not len(xi) or np.abs(np.linalg.norm(xi, axis=1) - 1).max() > 1e-4:
+    fits = xi.ndim == 2 and xi.shape[1] == dim and len(xi) > 0
+    if not fits or not np.abs(np.linalg.norm(xi, axis=1) - 1).max() < 1e-4:  # false for NaN
         raise ValueError(f"directions: expected unit vectors of shape (P, {dim}), got shape {xi.shape}")
+    if num is not None and num != len(xi):
+        raise ValueError(f"num_slices: expected None or {len(xi)}, the number of directions, got {num}")
     share = np.full(len(xi), 1 / len(xi)) if weights is None else np.asarray(weights, np.float64)
-    if share.shape != (len(xi),) or abs(share.sum() - 1) > 1e-4:
+    if share.shape != (len(xi),) or not abs(share.sum() - 1) < 1e-4:
         raise ValueError(
             f"weights: expected {len(xi)} numbers of sum one, got shape {share.shape} of sum {share.sum():.4f}"
         )
-    return xi, share, slicing_error(kernel, table, radius, xi, share)
+    return _Drawn(xi, share, slicing_error(kernel, table, radius, xi, share))
 
 
 def _automatic(count: int, dim: int) -> Kind:
@@ -293,7 +353,7 @@ def slicing_error(
 
 
 def _largest(kernel: RadialKernel, radius: float) -> float:
-    s = radius * (np.arange(256) + 1) / 128
+    s = radius * np.arange(1 if kernel.singular else 0, 257) / 128
     return float(np.abs(np.asarray(kernel.of_square(jnp.asarray(s**2)), np.float64)).max())
 
 

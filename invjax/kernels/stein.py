@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from ..eager import one_program
 from .base import RadialKernel
+from .clouds import cloud, floating, masses
 from .dense import square_distances, tiles
 
 
@@ -27,17 +28,20 @@ def stein_discrepancy2(
     V-statistic over all pairs, or the U-statistic without the diagonal (``unbiased``); weights of sum one, uniform by default.
     Time ``O(N^2 d)``, memory ``O(N d)``.
 
-    Raises ``ValueError`` for shapes that differ, and for a kernel whose mixed derivative is not continuous (Laplace, Riesz).
-    Source: Liu, Lee and Jordan (2016), ICML; Gorham and Mackey (2017), ICML, who advise the inverse multiquadric.
+    Raises ``ValueError`` for shapes that differ, empty clouds (one point, where ``unbiased``), weights of another sum, and for a
+    kernel whose mixed derivative is not continuous (Laplace, Riesz). Source: Liu, Lee and Jordan (2016), ICML; Gorham and
+    Mackey (2017), ICML, who advise the inverse multiquadric.
     """
-    x, scores = jnp.asarray(x), jnp.asarray(scores)
-    if x.ndim != 2 or scores.shape != x.shape:
+    x, scores = cloud(x, "x", fewest=2 if unbiased else 1), floating(scores, "scores")
+    if scores.shape != x.shape:
         raise ValueError(f"scores: expected the shape (N, d) of x, {x.shape}, got {scores.shape}")
     if not kernel.smooth:
         raise ValueError(f"kernel: expected one with a continuous mixed derivative, got {type(kernel).__name__}")
-    w = jnp.full((x.shape[0],), 1 / x.shape[0], x.dtype) if w is None else jnp.asarray(w).astype(x.dtype)
-    if w.shape != x.shape[:1]:
-        raise ValueError(f"w: expected shape {x.shape[:1]}, got {w.shape}")
+    return _statistic(kernel, x, scores.astype(x.dtype), masses(w, x, "w"), unbiased)
+
+
+@one_program
+def _statistic(kernel: RadialKernel, x: Array, scores: Array, w: Array, unbiased: bool) -> Float[Array, ""]:
     total = jnp.vdot(w, _stein_sums(kernel, x, scores, w))
     if not unbiased:
         return total
@@ -47,7 +51,6 @@ def stein_discrepancy2(
     return (total - jnp.vdot(w**2, diagonal(scores))) / (1 - jnp.sum(w**2))
 
 
-@one_program
 def _stein_sums(kernel: RadialKernel, x: Array, scores: Array, w: Array) -> Float[Array, " N"]:
     """``sum_j w_j u(x_i, x_j)``, in tiles. Only differences of points matter, so a shift keeps the products small."""
     x = x - jax.lax.stop_gradient(jnp.mean(x, 0))[None]

@@ -39,10 +39,10 @@ ENERGIES = {
     "function": lambda r: gf.Energy(Fn(ripples, r.normal(size=DIM))),
     "mmd": lambda r: gf.MMDEnergy(gaussian(r), target(r)),
     "mmd_weighted": lambda r: gf.MMDEnergy(gaussian(r), target(r), r.dirichlet([1.0] * M)),
-    "mmd_fourier": lambda r: gf.MMDEnergy(gaussian(r), target(r), None, plan(K.Gaussian(1.0), "fourier")),
+    "mmd_fourier": lambda r: gf.MMDEnergy(gaussian(r), target(r), plan=plan(K.Gaussian(1.0), "fourier")),
     "distance": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r)),
-    "distance_sort": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), None, plan(K.NegativeDistance(), "sort")),
-    "distance_grid": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), None, plan(K.NegativeDistance(), "grid")),
+    "distance_sort": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), plan=plan(K.NegativeDistance(), "sort")),
+    "distance_grid": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), plan=plan(K.NegativeDistance(), "grid")),
     "distance_grid_tabulated": lambda r: ENERGIES["distance_grid"](r).tabulated(),
     "sliced_wasserstein": lambda r: gf.SlicedWassersteinEnergy(target(r), K.equispaced(5)),
     "potential": lambda r: gf.PotentialEnergy(law(r)),
@@ -58,13 +58,13 @@ FLOWS |= {
 RANDOM = {
     "batches": lambda r: gf.StochasticParticleFlow(gf.MMDEnergy(gaussian(r), target(r)), h(r), 0.2, 3),
     "batches_rotated": lambda r: gf.StochasticParticleFlow(
-        gf.MMDEnergy(gaussian(r), target(r), r.dirichlet([1.0] * M), plan(K.Gaussian(1.0), "fourier")),
+        gf.MMDEnergy(gaussian(r), target(r), r.dirichlet([1.0] * M), plan=plan(K.Gaussian(1.0), "fourier")),
         h(r),
         batch_size=3,
         redraw="rotation",
     ),
     "batches_iid": lambda r: gf.StochasticParticleFlow(
-        gf.MMDEnergy(gaussian(r), target(r), None, plan(K.Gaussian(1.0), "fourier")), h(r), batch_size=3, redraw="iid"
+        gf.MMDEnergy(gaussian(r), target(r), plan=plan(K.Gaussian(1.0), "fourier")), h(r), batch_size=3, redraw="iid"
     ),
     "langevin": lambda r: gf.LangevinFlow(law(r), None, h(r)),
 }

@@ -21,7 +21,7 @@ def test_on_a_line_it_is_the_explicit_flow_of_quantiles(method):
     """Particles at the midpoint levels of their ranks, with atoms that nothing meets: the same scheme, step by step."""
     atoms, x = np.sort(R.normal(size=9)), np.sort(2 * R.normal(size=20))
     plan = None if method is None else K.plan(K.NegativeDistance(), ((29, 1), (20, 1)), 20.0, method=method)
-    particles = gf.ParticleFlow(gf.MMDEnergy(K.NegativeDistance(), atoms[:, None], None, plan), 0.01)
+    particles = gf.ParticleFlow(gf.MMDEnergy(K.NegativeDistance(), atoms[:, None], plan=plan), 0.01)
     quantiles = gf.ExplicitQuantileFlow(gf.DiscreteTarget(atoms), 0.01)
     moved = check(iterate(particles, x[:, None], 40))[0].position
     # The scheme of quantiles keeps the level of a particle, that of particles its rank: equal while the order is kept.
@@ -39,7 +39,7 @@ def test_sliced_velocity_converges_to_the_dense_one(method):
     errors = []
     for num in (8, 128):
         plan = K.plan(k, ((50, 2), (20, 2)), 5.0, 1e-8, jax.random.key(0), method, num_slices=num)
-        gap = gf.MMDEnergy(k, target, None, plan).velocity(x) - exact
+        gap = gf.MMDEnergy(k, target, plan=plan).velocity(x) - exact
         errors.append(float(jnp.linalg.norm(gap) / jnp.linalg.norm(exact)))
     assert errors[1] < 0.03
     assert errors[1] < errors[0] / 8
@@ -132,7 +132,7 @@ def test_batches_are_unbiased_and_whole_batches_exact():
     expected = iterate(gf.ParticleFlow(energy, 0.1, 0.3), x, 5)[0].position
     np.testing.assert_allclose(iterate(whole, x, 5, key=jax.random.key(0))[0].position, expected, atol=1e-12)
     plan = K.plan(K.Gaussian(1.0), ((17, 2), (5, 2)), 6.0, 1e-9, jax.random.key(0), "fourier", num_slices=3)
-    sliced = gf.MMDEnergy(K.Gaussian(1.0), target, R.dirichlet(np.ones(12)), plan)
+    sliced = gf.MMDEnergy(K.Gaussian(1.0), target, R.dirichlet(np.ones(12)), plan=plan)
     for made, redraw in ((energy, None), (sliced, "rotation"), (sliced, "iid")):
         flow = gf.StochasticParticleFlow(made, 1.0, batch_size=4, redraw=redraw)
         keys = jax.random.split(jax.random.key(1), 2000)
@@ -168,7 +168,7 @@ def test_flow_finds_its_target(method):
     target = np.concatenate([R.normal(size=(30, 2)) * 0.2 + 1, R.normal(size=(30, 2)) * 0.2 - 1])
     x, k = 0.3 * R.normal(size=(60, 2)), K.NegativeDistance()
     plan = K.plan(k, ((120, 2), (60, 2)), 4.0, key=jax.random.key(0), method=method, num_slices=32)
-    energy = gf.MMDEnergy(k, target, None, plan)
+    energy = gf.MMDEnergy(k, target, plan=plan)
     of = Fn(energy_of, energy)
     _, values, _ = iterate(gf.ParticleFlow(energy, 0.02), x, 200, trace=Every(10, of=of))
     assert np.all(np.diff(values) < 1e-6)
@@ -185,7 +185,7 @@ def energy_of(state, info, energy):
 def test_leaving_the_radius_is_reported():
     k = K.NegativeDistance()
     plan = K.plan(k, ((8, 2), (4, 2)), 2.0, key=jax.random.key(0), method="grid", num_slices=4)
-    energy = gf.MMDEnergy(k, 0.5 * R.normal(size=(4, 2)).clip(-1, 1), None, plan)
+    energy = gf.MMDEnergy(k, 0.5 * R.normal(size=(4, 2)).clip(-1, 1), plan=plan)
     for made in (energy, gf.EnergySum((energy, gf.PotentialEnergy(law())))):
         flow = gf.ParticleFlow(made, 0.1)
         assert not flow.step(flow.init(jnp.ones((4, 2))))[1].outside
