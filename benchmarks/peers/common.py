@@ -9,7 +9,6 @@ so interleave our runs and the peer's in one session.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -19,6 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+_ANSWERS = sys.stdout  # what a peer prints must not get there
 
 
 @dataclasses.dataclass
@@ -30,32 +31,33 @@ class Variant:
 
 
 def arguments() -> tuple[argparse.Namespace, dict[str, np.ndarray]]:
-    """Command line of a peer script and the arrays of its input file. Sets the thread count before the peer is imported."""
+    """Command line of a peer script and the arrays of its input file. Before the peer is imported, sets the
+    thread count and sends what it prints to stderr.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("input", help=".npz file with the arrays of the problem")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    sys.stdout = sys.stderr
     with np.load(args.input) as stored:
         return args, dict(stored)
 
 
 def serve(variants: dict[str, Variant], versions: dict[str, str], block: Callable[[Any], Any] = lambda x: x) -> None:
     """Run every variant once (warm-up; its report describes it), then those named on stdin, until stdin closes."""
-    out = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # peers print
-        facts = {}
-        for name, variant in variants.items():
-            start = time.perf_counter()
-            result = block(variant.run())
-            facts[name] = {"first_seconds": time.perf_counter() - start, **variant.report(result)}
-        print(json.dumps({"versions": versions, "variants": facts}), file=out, flush=True)
-        for line in sys.stdin:
-            start, cpu = time.perf_counter(), time.process_time()
-            block(variants[line.strip()].run())
-            times = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
-            print(json.dumps(times), file=out, flush=True)
+    facts = {}
+    for name, variant in variants.items():
+        start = time.perf_counter()
+        result = block(variant.run())
+        facts[name] = {"first_seconds": time.perf_counter() - start, **variant.report(result)}
+    print(json.dumps({"versions": versions, "variants": facts}), file=_ANSWERS, flush=True)
+    for line in sys.stdin:
+        start, cpu = time.perf_counter(), time.process_time()
+        block(variants[line.strip()].run())
+        times = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+        print(json.dumps(times), file=_ANSWERS, flush=True)
 
 
 def fastest_threads(set_threads: Callable[[int], None], probe: Callable[[], Any], most: int) -> int:

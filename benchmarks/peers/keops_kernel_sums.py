@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import sys
 
 from common import Variant, arguments, fastest_threads, relative_l1, serve
 
 args, problem = arguments()
 
 import torch  # noqa: E402
-
-with contextlib.redirect_stdout(sys.stderr):  # it reports what it finds and what it compiles
-    from pykeops.torch import Genred
+from pykeops.torch import Genred  # noqa: E402
 
 x, y, w = (torch.from_numpy(problem[name]) for name in ("x", "y", "w"))
 scale = torch.tensor([0.5 / float(problem["bandwidth"]) ** 2])
@@ -39,6 +35,5 @@ def variant(name: str) -> Variant:
 
 if __name__ == "__main__":
     versions = {name: importlib.metadata.version(name) for name in ("pykeops", "torch")}
-    with contextlib.redirect_stdout(sys.stderr):
-        variants = {name: variant(name) for name in formulas}
+    variants = {name: variant(name) for name in formulas}
     serve(variants, versions)

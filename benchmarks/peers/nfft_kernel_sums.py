@@ -6,7 +6,6 @@ paper's experiments for the kernel. The number of slices in a batch and the thre
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import sys
@@ -18,9 +17,7 @@ args, problem = arguments()
 sys.path.insert(0, os.environ["INVJAX_SIMPLE_TORCH_NFFT"])
 
 import torch  # noqa: E402
-
-with contextlib.redirect_stdout(sys.stderr):  # it imports KeOps, which reports what it finds
-    from simple_torch_NFFT import Fastsum
+from simple_torch_NFFT import Fastsum  # noqa: E402
 
 torch.set_grad_enabled(False)
 

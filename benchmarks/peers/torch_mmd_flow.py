@@ -7,7 +7,6 @@ without it, as KeOps is where it is not installed.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import math
@@ -46,8 +45,8 @@ def by_sorting() -> Callable[[torch.Tensor], torch.Tensor]:
 
 def by_fastsum() -> Callable[[torch.Tensor], torch.Tensor]:
     sys.path.insert(0, os.environ["INVJAX_SIMPLE_TORCH_NFFT"])
-    with contextlib.redirect_stdout(sys.stderr):
-        from simple_torch_NFFT import Fastsum
+    from simple_torch_NFFT import Fastsum
+
     options = {"slicing_mode": "iid", "no_compile": True, "device": "cpu", "batch_size_P": min(16, len(directions))}
     summation = Fastsum(dim, kernel="energy", **options)
     signed = torch.cat([torch.full((m,), 1 / m), torch.full((n,), -1 / n)])
@@ -62,8 +61,7 @@ def by_fastsum() -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def by_keops() -> Callable[[torch.Tensor], torch.Tensor]:
-    with contextlib.redirect_stdout(sys.stderr):
-        from pykeops.torch import LazyTensor
+    from pykeops.torch import LazyTensor
 
     def pull(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         difference = LazyTensor(y[None]) - LazyTensor(x[:, None])

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ..eager import one_program
 from ..kernels import (
     NegativeDistance,
     Plan,
@@ -135,6 +136,7 @@ class SlicedWassersteinEnergy(eqx.Module):
             require(self.weights, "weights", shape=(self.directions.shape[0],), nonnegative=True)
             require_sum_one(self.weights, "weights")
 
+    @one_program
     def __call__(self, particles: Float[Array, "n d"]) -> Float[Array, ""]:
         particles = cloud(particles, "particles", self.target.shape[1], 1)
 
@@ -146,6 +148,7 @@ class SlicedWassersteinEnergy(eqx.Module):
 
         return self._mean(particles, one) / 2
 
+    @one_program
     def velocity(self, particles: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Minus the Wasserstein gradient at every particle."""
         particles = cloud(particles, "particles", self.target.shape[1], 1)

@@ -78,6 +78,7 @@ class StochasticParticleFlow(eqx.Module):
         _require(self.step_size, self.momentum)
         if not isinstance(self.energy, MMDEnergy):
             raise ValueError(f"energy: expected an MMDEnergy, got {type(self.energy).__name__}")
+        require(self.energy.weights, "weights", nonnegative=True)
         if not 1 <= self.batch_size <= self.energy.target.shape[0]:
             raise ValueError(f"batch_size: expected 1 to {self.energy.target.shape[0]}, got {self.batch_size}")
         if self.redraw not in (None, "rotation", "iid"):

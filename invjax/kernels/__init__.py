@@ -1,6 +1,7 @@
 """Radial kernels and their sums: exact over all pairs, near-linear by slicing; discrepancies of measures."""
 
 from .base import Multiple, Product, RadialKernel, Sum
+from .clouds import radius_of
 from .directions import directions, equispaced, gauss_directions, rotate, rotation, sphere_gap
 from .discrepancy import energy_distance, mmd2, witness
 from .field import SlicedField, tabulate_field
@@ -53,6 +54,7 @@ __all__ = [
     "line_sum",
     "mmd2",
     "plan",
+    "radius_of",
     "rotate",
     "rotation",
     "slicing_constant",

@@ -26,6 +26,18 @@ def pair(x: Any, y: Any, fewest: int = 0) -> tuple[Float[Array, "n d"], Float[Ar
     return x, cloud(y, "y", x.shape[1], fewest)
 
 
+def radius_of(*clouds: Float[Array, "n d"], centre: Any = None) -> Float[Array, ""]:
+    """The largest distance of a point of the clouds from ``centre`` (the origin by default): the radius that a plan needs.
+
+    Particles that move need more. Raises ``ValueError`` without clouds, and as ``kernel_sum`` for what is no cloud.
+    """
+    if not clouds:
+        raise ValueError("clouds: expected at least one, got none")
+    middle = jnp.zeros(()) if centre is None else jnp.asarray(centre)
+    norms = [jnp.linalg.norm(cloud(x, "clouds") - middle.astype(jnp.result_type(x)), axis=1) for x in clouds]
+    return jnp.max(jnp.concatenate(norms), initial=0.0)
+
+
 def floating(x: Any, name: str) -> Array:
     """``x`` as an array. Raises ``ValueError`` unless it is of float32 or float64: half precision has no digits for sums."""
     x = jnp.asarray(x)

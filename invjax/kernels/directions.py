@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import gammaln
 
+from ..eager import one_program
 from .optimised import most_distant
 
 Kind = Literal["iid", "orthogonal", "sobol", "distance"]
@@ -32,7 +33,7 @@ def directions(key: PRNGKeyArray, kind: Kind, num: int, dim: int) -> Float[Array
       (``optimised.py``). Error at most ``num^(-dim / (2 (dim - 1)))`` where the kernel is smooth enough, and by far the
       smallest in low and moderate dimension.
 
-    Raises ``ValueError`` for an unknown kind, or counts below one.
+    Raises ``ValueError`` for an unknown kind, counts below one, and a traced key for Sobol points.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind: expected one of {get_args(Kind)}, got {kind!r}")
@@ -100,6 +101,7 @@ def gauss_directions(degree: int, dim: int) -> tuple[Float[Array, "num dim"], Fl
     return jnp.asarray(points), jnp.asarray(weight / weight.sum())
 
 
+@one_program
 def sphere_gap(points: Float[Array, "num dim"]) -> Float[Array, ""]:
     """``2 W - num^-2 sum_pq (|xi_p - xi_q| + |xi_p + xi_q|)`` with ``W = E |xi - eta|``: a squared discrepancy, at least 0.
 
@@ -125,6 +127,8 @@ def _normalised(x: Array) -> Array:
 
 
 def _sobol(key: PRNGKeyArray, num: int, dim: int) -> Array:
+    if isinstance(key, jax.core.Tracer):
+        raise ValueError("key: Sobol points are made on the host, got a traced key; draw them outside jit")
     from scipy.stats import qmc  # takes a second to import
 
     seed = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())

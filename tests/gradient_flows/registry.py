@@ -40,6 +40,7 @@ ENERGIES = {
     "mmd": lambda r: gf.MMDEnergy(gaussian(r), target(r)),
     "mmd_weighted": lambda r: gf.MMDEnergy(gaussian(r), target(r), r.dirichlet([1.0] * M)),
     "mmd_fourier": lambda r: gf.MMDEnergy(gaussian(r), target(r), plan=plan(K.Gaussian(1.0), "fourier")),
+    "mmd_grid": lambda r: gf.MMDEnergy(gaussian(r), target(r), plan=plan(K.Gaussian(1.0), "grid")),
     "distance": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r)),
     "distance_sort": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), plan=plan(K.NegativeDistance(), "sort")),
     "distance_grid": lambda r: gf.MMDEnergy(K.NegativeDistance(), target(r), plan=plan(K.NegativeDistance(), "grid")),

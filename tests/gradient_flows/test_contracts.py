@@ -79,13 +79,17 @@ def test_derivatives(name):
     """In the step size and in the start, against central differences: ``SHORT^2`` and rounding over SHORT are below 1e-8."""
     rows, (in_step, in_start), by_differences = computed(name)
     along = start(8)
-    if "grid" in name:  # two points in a cell: the rule takes the kernel's derivative there, not the interpolant's
-        _, expected, _ = computed("distance_sort")
-        np.testing.assert_allclose(in_step, expected[0], rtol=1e-2)
-        np.testing.assert_allclose(in_start, expected[1], atol=1e-2)
+    if (
+        "distance_grid" in name
+    ):  # f'' has a mass at 0, which few particles do not resolve: see the second derivatives of kinks
+        flow = build(ALL, name)
+        end = lambda x: jnp.vdot(along, steps(name, flow, x, None)[0])  # noqa: E731
+        forward = jax.jit(lambda x: jax.jvp(end, (x,), (along,))[1])(start())
+        np.testing.assert_allclose(np.vdot(in_start, along), forward, rtol=1e-9)
         return
-    np.testing.assert_allclose(in_step, np.vdot(along, rows[1] - rows[2]) / (2 * SHORT), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(np.vdot(in_start, along), by_differences, rtol=1e-6, atol=1e-6)
+    tol = 1e-4 if "grid" in name else 1e-6  # the rule interpolates f'', not the differences of the table of f'
+    np.testing.assert_allclose(in_step, np.vdot(along, rows[1] - rows[2]) / (2 * SHORT), rtol=tol, atol=tol)
+    np.testing.assert_allclose(np.vdot(in_start, along), by_differences, rtol=tol, atol=tol)
 
 
 @every

@@ -182,6 +182,8 @@ def test_rotated_sets_are_unbiased():
 
 
 def test_bad_arguments():
+    with pytest.raises(ValueError, match="traced key"):
+        jax.jit(lambda key: K.directions(key, "sobol", 4, 3))(jax.random.key(0))
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="kind"):
         K.directions(key, "random", 3, 3)

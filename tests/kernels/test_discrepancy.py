@@ -9,8 +9,9 @@ import pytest
 
 from invjax import kernels as K
 
-R = np.random.default_rng(0)
-X, Y = R.normal(size=(9, 2)), 0.5 + R.normal(size=(7, 2))
+X, Y = (shift + np.random.default_rng(0).normal(size=(16, 2)) for shift in (0.0, 0.5))
+X, Y = X[:9], Y[9:]
+WX, WY = (np.arange(1.0, n + 1) / (n * (n + 1) / 2) for n in (9, 7))
 
 
 def hermite(mean, std, num=40):
@@ -51,24 +52,65 @@ def test_energy_distance_of_uniform_and_dirac():
         np.testing.assert_allclose(K.energy_distance(x, jnp.array([[0.3]]), plan=given), exact, atol=1e-4)
 
 
-def by_loops(k, x, y, unbiased):
-    def mean(a, b, same):
-        pairs = [float(k(p, q)) for i, p in enumerate(a) for j, q in enumerate(b) if not (same and unbiased and i == j)]
-        return np.mean(pairs)
+def by_loops(k, x, y, wx, wy, unbiased):
+    def mean(a, b, wa, wb, same):
+        pairs = [(i, j) for i in range(len(a)) for j in range(len(b)) if not (same and unbiased and i == j)]
+        return np.average([float(k(a[i], b[j])) for i, j in pairs], weights=[wa[i] * wb[j] for i, j in pairs])
 
-    return mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+    return mean(x, x, wx, wx, True) + mean(y, y, wy, wy, True) - 2 * mean(x, y, wx, wy, False)
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
 @pytest.mark.parametrize("name", ["gaussian", "negative"])
 def test_v_and_u_statistics(name, unbiased):
     k = {"gaussian": K.Gaussian(0.8), "negative": K.NegativeDistance()}[name]
-    exact = by_loops(k, X, Y, unbiased)
-    np.testing.assert_allclose(K.mmd2(k, X, Y, unbiased=unbiased), exact, rtol=1e-10)
+    exact = by_loops(k, X, Y, WX, WY, unbiased)
+    given = {"wx": WX, "wy": WY, "unbiased": unbiased}
+    np.testing.assert_allclose(K.mmd2(k, X, Y, **given), exact, rtol=1e-10)
     plan = K.plan(
         k, ((16, 2), (16, 2)), 4.0, 1e-6, jax.random.key(0), "fourier" if name == "gaussian" else "sort", num_slices=200
     )
-    np.testing.assert_allclose(K.mmd2(k, X, Y, unbiased=unbiased, plan=plan), exact, atol=2e-4)
+    np.testing.assert_allclose(K.mmd2(k, X, Y, plan=plan, **given), exact, atol=2e-4)
+
+
+@pytest.mark.parametrize("method", ["grid", "sort", "fourier"])
+def test_unbiased_slices_have_no_self_terms(method):
+    """Few nodes: a point split between two of them does not see itself at distance 0. Against sums without the diagonal."""
+    k = K.NegativeDistance() if method == "sort" else K.Gaussian(0.5)
+    plan = K.plan(k, ((16, 2), (16, 2)), 4.0, directions=K.equispaced(4), method=method, num_nodes=64)
+    z, w = jnp.asarray(np.concatenate([X, Y])), jnp.asarray(np.concatenate([WX, -WY]))
+    alone = lambda i, j: K.kernel_sum(k, z[i][None], z[j][None], jnp.ones(1), plan=plan)[0]  # noqa: E731
+    index = jnp.arange(16)
+    gram = np.asarray(jax.jit(jax.vmap(jax.vmap(alone, (None, 0)), (0, None)))(index, index))
+    parts = [np.where(index < 9, w, 0), np.where(index < 9, 0, -w)]
+    within = [(p @ gram @ p - p**2 @ np.diag(gram)) / (1 - np.sum(p**2)) for p in parts]
+    exact = within[0] + within[1] - 2 * parts[0] @ gram @ parts[1]
+    np.testing.assert_allclose(K.mmd2(k, X, Y, wx=WX, wy=WY, unbiased=True, plan=plan), exact, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["sort", "grid", "fourier", "dense"])
+def test_energy_distance_by_every_method(method):
+    """Also far from the origin, with a centre; 256 equispaced directions are off by the square of their distance."""
+    shapes, centre = ((16, 2), (16, 2)), np.array([50.0, -20.0])
+    plan = K.plan(K.NegativeDistance(), shapes, 5.0, 1e-3, method=method, directions=K.equispaced(256), centre=centre)
+    exact = by_loops(K.NegativeDistance(), X, Y, WX, WY, False)
+    found = K.energy_distance(X + centre, Y + centre, wx=WX, wy=WY, plan=plan)
+    np.testing.assert_allclose(found, exact, rtol=1e-2 if method == "fourier" else 1e-3)
+    out = K.energy_distance(X, Y, plan=plan)
+    assert np.isnan(out) == (method in ("grid", "fourier"))
+
+
+def test_coinciding_points_are_not_told_apart():
+    """Gradients of the sorted energy: equal for equal points, zero between equal clouds; in the weights those of the sums."""
+    k = K.NegativeDistance()
+    plan = K.plan(k, ((16, 2), (16, 2)), 5.0, method="sort", directions=K.equispaced(7))
+    x = jnp.asarray(np.concatenate([np.zeros((5, 2)), X[:4]]))
+    slope = jax.grad(lambda x, wx: K.energy_distance(x, Y, wx=wx, plan=plan), argnums=(0, 1))(x, jnp.asarray(WX))
+    expected = jax.grad(lambda x, wx: K.mmd2(k, x, Y, wx=wx, plan=plan), argnums=(0, 1))(x, jnp.asarray(WX))
+    np.testing.assert_allclose(slope[0], expected[0], atol=1e-12)
+    np.testing.assert_allclose(slope[1], expected[1], atol=1e-12)
+    same = jax.grad(lambda x: K.energy_distance(x, x[::-1], plan=plan))(jnp.asarray(X[:8]))
+    np.testing.assert_allclose(same, np.zeros((8, 2)), atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["sort", "grid"])
@@ -76,7 +118,7 @@ def test_sliced_energy_distance(method):
     """The form with distribution functions is the kernel sum at the same directions; derivatives agree with differences."""
     k = K.NegativeDistance()
     plan = K.plan(k, ((16, 2), (16, 2)), 4.0, key=jax.random.key(1), method=method, directions="iid", num_slices=7)
-    w = jnp.asarray(R.uniform(size=9))
+    w = jnp.asarray(np.random.default_rng(1).uniform(size=9))
     w = w / w.sum()
     tolerance = 1e-12 if method == "sort" else 1e-5
     found = K.energy_distance(X, Y, wx=w, plan=plan)
@@ -116,11 +158,16 @@ def test_stein_discrepancy(kernel):
     pairs = jax.jit(jax.vmap(rows, (0, None, 0, None)))
     matrix = np.asarray(pairs(X, X + 1e-9, scores, scores))  # off the diagonal, where a square root has no derivative
     np.testing.assert_allclose(K.stein_discrepancy2(kernel, X, scores), matrix.mean(), rtol=1e-6)
-    off = (matrix.sum() - np.trace(matrix)) / (9 * 8)
-    np.testing.assert_allclose(K.stein_discrepancy2(kernel, X, scores, unbiased=True), off, rtol=1e-6)
-    w = R.uniform(size=9)
-    w /= w.sum()
-    np.testing.assert_allclose(K.stein_discrepancy2(kernel, X, scores, w=w), w @ matrix @ w, rtol=1e-6)
+    np.testing.assert_allclose(K.stein_discrepancy2(kernel, X, scores, w=WX), WX @ matrix @ WX, rtol=1e-6)
+    off = (WX @ matrix @ WX - WX**2 @ np.diag(matrix)) / (1 - np.sum(WX**2))
+    np.testing.assert_allclose(K.stein_discrepancy2(kernel, X, scores, w=WX, unbiased=True), off, rtol=1e-6)
+
+
+def test_stein_discrepancy_far_from_the_origin(float32):
+    """Only differences of points matter: 1e3 away it loses what the points lose, a few 1e-5 of their spread."""
+    x, scores = np.asarray(X, np.float32), np.asarray(-X, np.float32)
+    near, far = (K.stein_discrepancy2(K.Gaussian(1.0), x + np.float32(shift), scores) for shift in (0, 1000))
+    np.testing.assert_allclose(far, near, rtol=1e-3)
 
 
 def test_stein_discrepancy_of_the_law_is_zero():
@@ -159,6 +206,41 @@ def test_level_and_power_of_the_test():
 
     assert (np.asarray(p_values(draws, 0.0)) <= 0.1).mean() <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 200)
     assert (np.asarray(p_values(draws, 1.5)) <= 0.1).mean() > 0.95
+
+
+def test_ties_and_nan_of_the_test():
+    """Two against two points: at least a third of the labellings tie with the given one, whatever rounds. NaN is no evidence."""
+    x, y = X[:2].astype(np.float32), Y[:2].astype(np.float32)
+    for k in (K.Gaussian(1.0), K.Gaussian(100.0), K.NegativeDistance()):
+        p = float(K.two_sample_test(jax.random.key(0), k, x, y, 999).p_value)
+        assert p > 1 / 3 - 4 * np.sqrt(2 / 9 / 999)
+    assert np.isnan(K.two_sample_test(jax.random.key(0), k, x * np.nan, y, 19).p_value)
+
+
+@pytest.mark.parametrize(
+    ("match", "call"),
+    [
+        ("x: expected at least 1", lambda: K.mmd2(K.Gaussian(1.0), X[:0], Y)),
+        ("y: expected points", lambda: K.mmd2(K.Gaussian(1.0), X, Y[:, :1])),
+        ("x: expected points", lambda: K.energy_distance(X[:, 0], Y)),
+        ("x: expected real", lambda: K.energy_distance(np.ones((3, 2), int), Y)),
+        ("x: expected real", lambda: K.stein_discrepancy2(K.Gaussian(1.0), 1j * X, X)),
+        ("sum one", lambda: K.mmd2(K.Gaussian(1.0), X, Y, wx=np.ones(9))),
+        ("sum one", lambda: K.stein_discrepancy2(K.Gaussian(1.0), X, X, w=np.ones(9))),
+        ("unbiased", lambda: K.mmd2(K.Gaussian(1.0), X[:1], Y, unbiased=True)),
+        ("mixed derivative", lambda: K.stein_discrepancy2(K.Gaussian(1.0) + K.Laplace(1.0), X, X)),
+        ("singular", lambda: K.mmd2(K.Gaussian(1.0) + K.Logarithm(), X, Y, plan=some_plan())),
+        ("another kernel", lambda: K.energy_distance(X, Y, plan=some_plan())),
+        ("x: expected at least 1", lambda: K.two_sample_test(jax.random.key(0), K.Gaussian(1.0), X[:0], Y)),
+    ],
+)
+def test_refusals_name_the_argument(match, call):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def some_plan():
+    return K.plan(K.Gaussian(1.0), ((16, 2), (16, 2)), 4.0, method="grid", directions=K.equispaced(3))
 
 
 def test_bad_arguments():

@@ -38,6 +38,23 @@ def test_field_is_linear_in_its_weights():
     np.testing.assert_allclose(tangent, K.tabulate_field(k, x, dw, plan)(y), atol=1e-11)
 
 
+def test_field_knows_its_sources_and_its_kernel():
+    """A source outside the radius spoils the field; integers are refused."""
+    k, x, y = kernel("gaussian"), jnp.asarray(cloud(1, 9)), jnp.asarray(cloud(2, 5))
+    plan = K.plan(k, ((9, 3), (5, 3)), 3.0, key=jax.random.key(0), method="grid", num_slices=6)
+    field = K.tabulate_field(k, x.at[3].set(9.0), jnp.ones(9), plan)
+    gradient, outside = field.checked_gradient(y)
+    assert outside
+    assert np.all(np.isnan(gradient))
+    for match, call in (
+        ("x: expected real", lambda: K.tabulate_field(k, np.ones((9, 3), int), np.ones(9), plan)),
+        ("w: expected shape", lambda: K.tabulate_field(k, x, np.ones(4), plan)),
+        ("y: expected points", lambda: field(y[:, :2])),
+    ):
+        with pytest.raises(ValueError, match=match):
+            call()
+
+
 def test_other_plans_are_refused():
     plan = K.plan(K.Gaussian(1.0), ((9, 3), (5, 3)), 3.0, method="dense")
     with pytest.raises(ValueError, match="grid"):

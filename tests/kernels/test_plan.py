@@ -9,6 +9,10 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from invjax import kernels as K
+from invjax.kernels import dense, sliced
+from invjax.kernels.fit import grid_error
+from invjax.kernels.lines import grid_line
+from invjax.kernels.plan import slicing_error
 
 KEY = jax.random.key(0)
 
@@ -57,6 +61,55 @@ def test_automatic_choices():
     dense = K.plan(k, small, 1.0)
     assert float(dense.error) == 0
     assert dense.num_slices == 0
+
+
+def test_costs_put_the_crossover_where_it_is_measured():
+    """160 slices in ten dimensions: all pairs up to a few thousand points, slices from 40,000 on."""
+    k = K.Gaussian(4.3)
+    methods = [K.plan(k, ((n, 10), (n, 10)), 6.0, 1.5e-3, KEY).method for n in (3000, 40_000)]
+    assert methods == ["dense", "grid"]
+
+
+def test_tolerance_holds_for_the_lines_too():
+    """One dimension has no slicing error: kernels narrower than the nodes, and narrow ones whose maximum is at 0 alone."""
+    shapes = ((10**6, 1), (10**6, 1))
+    for k, tol in (
+        (K.Laplace(0.1), 1e-6),
+        (K.Laplace(0.01), 1e-4),
+        (K.Gaussian(0.003), 1e-3),
+        (K.Gaussian(1e-5), 1e-2),
+    ):
+        plan = K.plan(k, shapes, 1.0, tol)
+        assert plan.error <= tol
+    with pytest.raises(ValueError, match="tol"):
+        K.plan(K.Laplace(0.01), shapes, 1.0, 1e-7, method="grid")
+    # The counterpart of a thin plate is much larger than the kernel: a tolerance relative to it would be met too early.
+    k, dim = K.ThinPlate(), 200
+    plan = K.plan(k, ((9, dim), (9, dim)), 1.0, 1e-2, KEY, "fourier", num_slices=400)
+    line = K.plan(k, ((9, dim), (9, dim)), 1.0, 1e-2, KEY, "grid", num_slices=400, num_nodes=16384)
+    assert plan.error < 1.1 * line.error
+
+
+def test_nodes_are_as_many_as_the_slices_deserve():
+    """The error of the grid is a tenth of the slicing error, and that of half the nodes is not; measured on random pairs."""
+    k, dim = K.Laplace(0.05), 3
+    plan = K.plan(k, ((9, dim), (9, dim)), 2.0, key=KEY, method="grid", num_slices=640)
+    slicing = slicing_error(k, plan.table, 2.0, np.asarray(plan.directions), np.asarray(plan.weights))
+    errors = [
+        grid_error(lambda t: np.asarray(k.sliced(jnp.asarray(t), dim, plan.table)), 2.0, n // 2)
+        for n in (2 * plan.num_nodes, plan.num_nodes)
+    ]
+    assert 1024 < plan.num_nodes < 16384
+    assert errors[0] <= 0.1 * slicing < errors[1]
+
+
+def test_error_of_a_grid_is_the_measured_one():
+    """Pairs uniform on the line: for a kink the few in one cell or in neighbouring ones make all of the error."""
+    u, v = np.random.default_rng(0).uniform(-1, 1, (2, 40_000))
+    line = grid_line(lambda t: -t, 64, jnp.asarray(1.0))
+    found = jax.jit(jax.vmap(lambda a, b: K.line_sum(line, a[None], b[None], jnp.ones(1))[0]))(u, v)
+    measured = np.sqrt(np.mean((np.asarray(found) + np.abs(u - v)) ** 2))
+    np.testing.assert_allclose(grid_error(lambda t: -t, 1.0, 64), measured, rtol=0.1)
 
 
 def test_bandwidth_can_be_swept_and_differentiated():
@@ -142,8 +195,12 @@ def test_a_plan_knows_what_it_serves():
     for other in (K.Laplace(1.0), K.Gaussian(1.0) + K.Gaussian(2.0), K.NegativeDistance()):
         with pytest.raises(ValueError, match="another kernel"):
             K.kernel_sum(other, x, y, w, plan=plan)
+    for smaller in (0.9, 0.99):
+        with pytest.raises(ValueError, match="larger bandwidth"):
+            K.kernel_sum(K.Gaussian(smaller), x, y, w, plan=plan)
+    both = K.plan(K.Gaussian(1.0) + K.Gaussian(2.0), (x.shape, y.shape), 1.0, key=KEY, method="grid", num_slices=4)
     with pytest.raises(ValueError, match="larger bandwidth"):
-        K.kernel_sum(K.Gaussian(0.9), x, y, w, plan=plan)
+        K.kernel_sum(K.Gaussian(1.0) + K.Gaussian(1.5), x, y, w, plan=both)
     check = jax.jit(lambda b: K.checked_kernel_sum(K.Gaussian(b), x, y, w, plan=plan)[1].outside)
     assert [bool(check(b)) for b in (0.9, 1.0, 2.0)] == [True, False, False]
 
@@ -177,6 +234,24 @@ def test_empty_single_and_bad_points():
             lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, method="grid", directions=np.ones((4, 2))),
         ),
         ("resolved", lambda: K.plan(K.Gaussian(1e-5), ((3, 5), (3, 5)), 1.0, 1e-2, KEY, "grid")),
+        ("num_nodes", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, method="grid", num_nodes=2)),
+        ("num_slices", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, key=KEY, method="grid", num_slices=2.5)),
+        ("num_slices", lambda: given_directions(num_slices=3)),
+        ("weights", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, key=KEY, method="grid", weights=np.ones(4))),
+        ("weights", lambda: given_directions(weights=np.full(4, np.nan))),
+        ("unit vectors", lambda: given_directions(directions=np.full((4, 2), np.nan))),
+        ("centre", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, centre=np.full(2, np.nan))),
+        ("radius", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), np.inf)),
+        ("tol", lambda: K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, np.nan)),
+        ("shapes", lambda: K.plan(K.Gaussian(1.0), ((3, 2.5), (3, 2.5)), 1.0)),
+        ("shapes", lambda: K.plan(K.Gaussian(1.0), ((-3, 2), (3, 2)), 1.0)),
+        ("float32 or float64", lambda: K.kernel_sum(K.Gaussian(1.0), *(np.ones((3, 2), np.float16),) * 2, np.ones(3))),
+        ("x: expected real", lambda: K.Gaussian(1.0)(np.ones(2, int), np.ones(2, int))),
+        ("y: expected points", lambda: K.Gaussian(1.0).gram(np.ones((3, 2)), np.ones((3, 1)))),
+        (
+            "kernel: expected parameters",
+            lambda: K.kernel_sum(K.Gaussian(np.ones(3)), *(np.ones((3, 2)),) * 2, np.ones(3)),
+        ),
         ("bandwidth", lambda: K.Gaussian(0.0)),
         ("bandwidth", lambda: K.Matern(1.5, -1.0)),
         ("bandwidth", lambda: K.Laplace(np.nan)),
@@ -193,6 +268,75 @@ def test_refusals_name_the_argument(match, call):
         call()
 
 
-def test_traced_kernels_cannot_be_planned():
-    with pytest.raises(ValueError, match="traced"):
-        jax.jit(lambda b: K.plan(K.Gaussian(b), ((9, 2), (9, 2)), 1.0, 1e-2, KEY, "grid", num_slices=3).error)(1.0)
+def given_directions(directions=None, **options):
+    xi = K.equispaced(4) if directions is None else directions
+    return K.plan(K.Gaussian(1.0), ((3, 2), (3, 2)), 1.0, method="grid", directions=xi, **options)
+
+
+@pytest.mark.parametrize("method", ["auto", "grid"])
+def test_traced_kernels_cannot_be_planned(method):
+    for make in (K.Gaussian, K.Riesz):
+        with pytest.raises(ValueError, match="traced"):
+            jax.jit(lambda b: K.plan(make(b), ((9, 2), (9, 2)), 1.0, 1e-2, KEY, method).error)(1.0)  # noqa: B023
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_sums_of_many_tiles(dim, monkeypatch):
+    """Tiles of four points, streams of two lines: sums and gradients as with one tile and one stream."""
+    for name, value in (("_TILE", 4), ("_COLUMNS", 4), ("_AREA", 16), ("_FEWEST_ROWS", 2)):
+        monkeypatch.setattr(dense, name, value)
+    monkeypatch.setattr(sliced, "_MANY", 4)
+    x, y, w = ball(0, 11, dim, 1.0), ball(1, 9, dim, 1.0), np.linspace(-1, 2, 11)
+    k = K.Gaussian(1.0)
+    exact = np.asarray(k.gram(jnp.asarray(x), jnp.asarray(y))).T @ w
+    np.testing.assert_allclose(jax.jit(dense.dense_sum)(k, x, y, w), exact, atol=1e-12)
+    share = np.arange(1, 17) / 136
+    plan = K.plan(
+        k, (x.shape, y.shape), 1.0, method="grid", directions=K.directions(KEY, "iid", 16, dim), weights=share
+    )
+    t = jnp.abs(plan.directions @ (y[:, None] - x[None]).reshape(-1, dim).T)
+    f = lambda t: k.sliced(t, dim, plan.table)  # noqa: E731
+    by_pairs = (share @ f(t)).reshape(9, 11) @ w
+    np.testing.assert_allclose(jax.jit(K.kernel_sum)(k, x, y, w, plan=plan), by_pairs, atol=1e-4)
+    signs = jnp.sign(plan.directions @ (y[:, None] - x[None]).reshape(-1, dim).T)
+    slopes = signs * jax.vmap(jax.vmap(jax.grad(f)))(t)
+    field = ((share[:, None] * slopes).T @ plan.directions).reshape(9, 11, dim)
+    found = jax.jit(K.kernel_sum_gradient)(k, x, y, w, plan=plan)
+    np.testing.assert_allclose(found, jnp.einsum("mnd,n->md", field, w), atol=1e-4)
+
+
+def test_dense_sums_far_from_the_origin(float32):
+    """Five dimensions, 1e3 away in float32: the points lose 3e-5 of their spread, and the sum not much more."""
+    x, y, w = ball(0, 50, 5, 1.0), ball(1, 40, 5, 1.0), np.full(50, 0.02, np.float32)
+    near, far = (
+        K.kernel_sum(K.Gaussian(1.0), np.float32(x + shift), np.float32(y + shift), w) for shift in (0.0, 1000.0)
+    )
+    np.testing.assert_allclose(far, near, atol=1e-4)
+
+
+def test_radius_holds_the_points_it_was_taken_from():
+    x, y, centre = ball(0, 30, 3, 2.0), ball(1, 20, 3, 1.0), np.array([1.0, 0.0, -2.0])
+    expected = max(np.linalg.norm(a - centre, axis=1).max() for a in (x, y))
+    radius = K.radius_of(x, y, centre=centre)
+    np.testing.assert_allclose(radius, expected, rtol=1e-14)
+    k = K.Gaussian(1.0)
+    plan = K.plan(k, (x.shape, y.shape), radius, key=KEY, method="grid", num_slices=64, centre=centre)
+    assert not K.checked_kernel_sum(k, x, y, np.ones(30), plan=plan)[1].outside
+    with pytest.raises(ValueError, match="clouds"):
+        K.radius_of()
+
+
+def test_algebra_of_kernels():
+    k, other = K.Gaussian(1.0), K.Laplace(2.0)
+    x, y = jnp.zeros(2), jnp.ones(2)
+    pairs = (
+        (-k, -k(x, y)),
+        (k - other, k(x, y) - other(x, y)),
+        (k / 4, k(x, y) / 4),
+        (sum([k, other]), k(x, y) + other(x, y)),
+    )
+    for made, value in pairs:
+        np.testing.assert_allclose(made(x, y), value, rtol=1e-14)
+    for wrong in (lambda: k * "a", lambda: k + 1, lambda: k / other):
+        with pytest.raises(TypeError):
+            wrong()

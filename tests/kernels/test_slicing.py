@@ -204,6 +204,29 @@ def test_lines_have_higher_derivatives():
         lines["grid"].derivative().derivative().derivative()
 
 
+@pytest.mark.parametrize(
+    ("kernel", "exact"),
+    [
+        (K.NegativeDistance(), -1.0),
+        (K.Laplace(0.5), -(np.exp(-1.3 / 0.5) + np.exp(-0.7 / 0.5))),
+        (K.Riesz(1.5), -0.75 * (1.3**0.5 + 0.7**0.5)),
+    ],
+)
+def test_kinks_have_their_second_derivative_on_a_grid(kernel, exact):
+    """Sources uniform on [-1, 1], seen from 0.3: f'' has a mass or a singularity at 0, which the cell of 0 holds."""
+    u = jnp.linspace(-1, 1, 20_001)[:, None]
+    plan = K.plan(kernel, (u.shape, (1, 1)), 1.0, method="grid", num_nodes=1024)
+    total = jax.jit(lambda y: K.kernel_sum(kernel, u, y[None], jnp.full(20_001, 1 / 20_001), plan=plan)[0])
+    np.testing.assert_allclose(jax.hessian(total)(jnp.array([0.3]))[0, 0], exact, rtol=1e-2)
+
+
+def test_logarithm_between_neighbouring_nodes():
+    """At a node, of a point there: the mean of ``log |t|`` under a hat of width h, ``log h - 3/2``."""
+    plan = K.plan(K.Logarithm(), ((1, 1), (1, 1)), 1.0, method="grid", num_nodes=1025)
+    found = K.kernel_sum(K.Logarithm(), jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.ones(1), plan=plan)
+    np.testing.assert_allclose(found, np.log(2 / 1024) - 1.5, atol=1e-9)
+
+
 @pytest.mark.parametrize("method", ["grid", "dense", "sort"])
 def test_no_matrix_of_pairs_is_built(method):
     """Temporary memory of the compiled sum and its gradient: far below N x M numbers, and linear in N."""
