@@ -72,9 +72,8 @@ def compared(lines: list[dict]) -> str:
     return "\n".join(rows) if len(rows) > 1 else ""
 
 
-def crossed(lines: list[dict], quality: str | None = None) -> str:
-    """A row for each problem, a column for each method: quality / SSIM, coverage; then the seconds."""
-    lines = [d for d in lines if d["quality_name"] == (quality or lines[0]["quality_name"])]
+def crossed(lines: list[dict]) -> str:
+    """A row for each problem, a column for each method: quality (and SSIM, coverage); then the seconds."""
     found = {tuple(d["case"].split("/")[1:]): d for d in lines}
     methods, problems = (list(dict.fromkeys(key[i] for key in found)) for i in (1, 0))
 
@@ -86,7 +85,8 @@ def crossed(lines: list[dict], quality: str | None = None) -> str:
         return show(found[problem, method]) if (problem, method) in found else "-"
 
     head = "| problem | " + " | ".join(methods) + " |\n|" + "---|" * (len(methods) + 1)
-    cells = {"quality / SSIM": cell, "seconds": lambda d: number(d["seconds"])}
+    title = "quality / SSIM" if any("ssim" in d for d in lines) else "quality"
+    cells = {title: cell, "seconds": lambda d: number(d["seconds"])}
     bodies = [
         "\n".join("| " + " | ".join([p, *(entry(show, p, m) for m in methods)]) + " |" for p in problems)
         for show in cells.values()
@@ -103,9 +103,12 @@ def main() -> None:
     for path in args.files:
         lines = [json.loads(text) for text in path.read_text().splitlines() if text.startswith("{")]
         v = lines[0]["versions"]
-        quality = (args.cross and args.quality) or lines[0]["quality_name"]
-        print(f"### {path.stem}\n\nQuality: {quality}. {lines[0]['device'].upper()}, {v['cores']} cores of ", end="")
-        body = crossed(lines, args.quality) if args.cross else f"{ours(lines)}\n\n{compared(lines)}"
+        if args.cross:
+            quality = args.quality or lines[0]["quality_name"]
+            lines = [d for d in lines if d["quality_name"] == quality]
+        print(f"### {path.stem}\n\nQuality: {lines[0]['quality_name']}. ", end="")
+        print(f"{lines[0]['device'].upper()}, {v['cores']} cores of ", end="")
+        body = crossed(lines) if args.cross else f"{ours(lines)}\n\n{compared(lines)}"
         print(f"{v['cpu']}; Python {v['python']}, jax {v['jax']}; {lines[0]['dtype']}.\n\n{body}\n")
 
 

@@ -178,7 +178,7 @@ def test_batches_are_unbiased_and_whole_batches_exact(draws):
 def test_herding_is_greedy(draws):
     candidates, target = draws.normal(size=(30, 2)), draws.normal(size=(50, 2))
     k = K.Gaussian(0.8)
-    weights = draws.dirichlet(np.ones(50))
+    weights = draws.dirichlet(np.full(50, 0.1))
     chosen = np.asarray(gf.kernel_herding(k, candidates, target, 6, weights=weights))
     embedding = np.asarray(k.gram(candidates, target)) @ weights
     picked = []

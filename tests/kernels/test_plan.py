@@ -105,6 +105,11 @@ def test_nodes_are_as_many_as_the_slices_deserve():
 
 def test_error_of_a_grid_is_the_measured_one():
     """Pairs uniform on the line: for a kink the few in one cell or in neighbouring ones make all of the error."""
+    narrow = K.plan(
+        K.Gaussian(0.003), ((9, 1), (9, 1)), 1.0, method="grid", num_nodes=1024
+    )  # its maximum is 1, at 0 alone
+    f = lambda t: np.exp(-((t / 0.003) ** 2) / 2)  # noqa: E731
+    np.testing.assert_allclose(narrow.error, grid_error(f, 1.0, 1024), rtol=1e-6)
     u, v = np.random.default_rng(0).uniform(-1, 1, (2, 40_000))
     line = grid_line(lambda t: -t, 64, jnp.asarray(1.0))
     found = jax.jit(jax.vmap(lambda a, b: K.line_sum(line, a[None], b[None], jnp.ones(1))[0]))(u, v)
