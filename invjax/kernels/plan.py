@@ -27,6 +27,7 @@ Method = Literal["auto", "dense", "grid", "fourier", "sort"]
 _DENSE, _DENSE_DIM, _SLICE, _SLICE_DIM = 0.3, 0.008, 6.0, 0.02
 _NODES = (1024, 2048, 4096, 8192, 16384)
 _MOST_SLICES = 8192
+_PIECE = 1 << 15  # points at which f is evaluated at a time
 
 
 class Plan(eqx.Module):
@@ -294,13 +295,18 @@ def _slices(
         raise ValueError("key: expected a key for the random directions, got None")
     scale = _largest(kernel, radius)
     counts = [num] if num is not None else [10 * 2**k for k in range(20) if 10 * 2**k <= _MOST_SLICES] + [_MOST_SLICES]
+    least = 0.0
     for count in counts:
+        if count < least and count != counts[-1]:
+            continue
         chosen: Any = _automatic(count, dim) if kind == "auto" else kind
         xi = np.asarray(draw_directions(key, chosen, count, dim), np.float64)
         share = np.full(count, 1 / count)
         error = slicing_error(kernel, table, radius, xi, share)
         if error <= tol * scale:
             break
+        if dim > 2:  # not even at the fastest rate that sets of this kind have would fewer do
+            least = count * (error / (tol * scale)) ** (1.4 if kind in ("iid", "orthogonal") else 1 / 3)
     return _Drawn(xi, share, error)
 
 
@@ -358,7 +364,18 @@ def _largest(kernel: RadialKernel, radius: float) -> float:
 
 
 def _profile(kernel: RadialKernel, t: np.ndarray, dim: int, table: PyTree) -> np.ndarray:
-    return np.asarray(kernel.sliced(jnp.asarray(t), dim, table), np.float64)
+    """The counterpart at many points, in pieces of one size, so that one program serves all."""
+    flat, out = t.ravel(), np.empty(t.size)
+    for start in range(0, t.size, _PIECE):
+        part = flat[start : start + _PIECE]
+        values = _sliced(kernel, jnp.asarray(np.pad(part, (0, _PIECE - part.size))), dim, table)
+        out[start : start + _PIECE] = np.asarray(values)[: part.size]
+    return out.reshape(t.shape)
+
+
+@eqx.filter_jit
+def _sliced(kernel: RadialKernel, t: Array, dim: int, table: PyTree) -> Array:
+    return kernel.sliced(t, dim, table)
 
 
 def _at_zero(kernel: RadialKernel, profile: Any) -> Any:

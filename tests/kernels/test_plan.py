@@ -111,7 +111,7 @@ def test_error_of_a_grid_is_the_measured_one():
     f = lambda t: np.exp(-((t / 0.003) ** 2) / 2)  # noqa: E731
     np.testing.assert_allclose(narrow.error, grid_error(f, 1.0, 1024), rtol=1e-6)
     u, v = np.random.default_rng(0).uniform(-1, 1, (2, 40_000))
-    line = grid_line(lambda t: -t, 64, jnp.asarray(1.0))
+    line = jax.jit(lambda r: grid_line(lambda t: -t, 64, r))(jnp.asarray(1.0))
     found = jax.jit(jax.vmap(lambda a, b: K.line_sum(line, a[None], b[None], jnp.ones(1))[0]))(u, v)
     measured = np.sqrt(np.mean((np.asarray(found) + np.abs(u - v)) ** 2))
     np.testing.assert_allclose(grid_error(lambda t: -t, 1.0, 64), measured, rtol=0.1)

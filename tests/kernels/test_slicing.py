@@ -171,8 +171,9 @@ def test_grid_error_is_second_order():
     exact = np.asarray(k.sliced(jnp.abs(v - u[:, None]), dim, table))
     errors = []
     for nodes in (129, 257, 513):
-        line = grid_line(lambda t: k.sliced(t, dim, table), nodes, jnp.asarray(2.0))
-        found = jax.vmap(K.line_sum, in_axes=(None, None, None, 0))(line, u, v, jnp.eye(64))  # every pair by itself
+        line = jax.jit(lambda k, r, n=nodes: grid_line(lambda t: k.sliced(t, dim, table), n, r))(k, jnp.asarray(2.0))
+        alone = jax.jit(jax.vmap(K.line_sum, in_axes=(None, None, None, 0)))  # every pair by itself
+        found = alone(line, u, v, jnp.eye(64))
         errors.append(np.sqrt(np.mean((found - exact) ** 2)))
     np.testing.assert_allclose(np.diff(np.log2(errors)), -2, atol=0.1)
 
@@ -187,9 +188,10 @@ def test_lines_have_higher_derivatives():
     def profile(t):
         return k.sliced(t, 2, table)
 
-    second = jax.vmap(jax.grad(jax.grad(profile)))(jnp.abs(v[:, None] - u).ravel()).reshape(5, 6) @ w
+    second = jax.jit(jax.vmap(jax.grad(jax.grad(profile))))(jnp.abs(v[:, None] - u).ravel()).reshape(5, 6) @ w
     cosines = jnp.asarray([0.3, -0.2, 0.5])
-    lines = {"grid": grid_line(profile, 4097, jnp.asarray(2.0)), "fourier": fourier_line(cosines, jnp.asarray(0.9), 1)}
+    line = jax.jit(lambda r: grid_line(profile, 4097, r))(jnp.asarray(2.0))
+    lines = {"grid": line, "fourier": fourier_line(cosines, jnp.asarray(0.9), 1)}
     t = 0.9 * (v[:, None] - u)
     series = sum(-c * (0.9 * (k + 1)) ** 2 * jnp.cos((k + 1) * t) for k, c in enumerate(cosines)) @ w
     exact = {"grid": second, "fourier": series}
@@ -198,7 +200,7 @@ def test_lines_have_higher_derivatives():
         def slope(v, line=line):
             return jax.jvp(lambda v: K.line_sum(line, u, v, w), (v,), (jnp.ones_like(v),))[1]
 
-        found = jax.jvp(slope, (v,), (jnp.ones_like(v),))[1]
+        found = jax.jit(lambda v, f=slope: jax.jvp(f, (v,), (jnp.ones_like(v),))[1])(v)
         np.testing.assert_allclose(found, exact[name], atol=1e-4 if name == "grid" else 1e-11)
     with pytest.raises(ValueError, match="two derivatives"):
         lines["grid"].derivative().derivative().derivative()
