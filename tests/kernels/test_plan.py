@@ -85,8 +85,10 @@ def test_tolerance_holds_for_the_lines_too():
         K.plan(K.Laplace(0.01), shapes, 1.0, 1e-7, method="grid")
     # The counterpart of a thin plate is much larger than the kernel: a tolerance relative to it would be met too early.
     k, dim = K.ThinPlate(), 200
-    plan = K.plan(k, ((9, dim), (9, dim)), 1.0, 1e-2, KEY, "fourier", num_slices=400)
-    line = K.plan(k, ((9, dim), (9, dim)), 1.0, 1e-2, KEY, "grid", num_slices=400, num_nodes=16384)
+    plan, line = (
+        K.plan(k, ((9, dim), (9, dim)), 1.0, 1e-2, KEY, method, directions="iid", num_slices=400)
+        for method in ("fourier", "grid")
+    )
     assert plan.error < 1.1 * line.error
 
 
@@ -180,13 +182,17 @@ def test_outside_the_radius_is_nan(method):
     """One point by a percent: values and derivatives are NaN, the check says why; a rounding of the radius is inside."""
     k, x, y, w = K.Gaussian(1.0), np.zeros((2, 2)), np.array([[0.0, 0.0], [2.0, 0.0]]), np.ones(2)
     plan = K.plan(k, (x.shape, y.shape), 2.0, key=KEY, method=method, directions=K.equispaced(4))
+
+    @jax.jit
+    def views(y, plan):
+        slope = jax.grad(lambda y: K.kernel_sum(k, x, y, w, plan=plan)[0])(y)
+        summed, pulled = (fn(k, x, y, w, plan=plan) for fn in (K.checked_kernel_sum, K.checked_kernel_sum_gradient))
+        return (summed[0], slope, pulled[0]), (summed[1].outside, pulled[1])
+
     for scale, inside in ((0.9, True), (1 + 1e-6, True), (1.01, False)):
-        s, check = K.checked_kernel_sum(k, x, scale * y, w, plan=plan)
-        slope = jax.grad(lambda y: K.kernel_sum(k, x, y, w, plan=plan)[0])(scale * y)
-        field, out = K.checked_kernel_sum_gradient(k, x, scale * y, w, plan=plan)
-        for found in (s, slope, field):
-            assert np.all(np.isfinite(found)) == inside
-        assert check.outside == out == (not inside)
+        values, outside = views(scale * y, plan)
+        assert {bool(np.all(np.isfinite(found))) for found in values} == {inside}
+        assert {bool(out) for out in outside} == {not inside}
     assert np.isnan(K.mmd2(k, x, 1.01 * y, plan=plan))
     small = jax.jit(lambda b: K.kernel_sum(K.Gaussian(b), x, y, w, plan=plan))(0.9)
     assert np.all(np.isnan(small))
@@ -295,6 +301,8 @@ def test_sums_of_many_tiles(dim, monkeypatch):
     k = K.Gaussian(1.0)
     exact = np.asarray(k.gram(jnp.asarray(x), jnp.asarray(y))).T @ w
     np.testing.assert_allclose(jax.jit(dense.dense_sum)(k, x, y, w), exact, atol=1e-12)
+    if dim == 2:
+        return
     share = np.arange(1, 17) / 136
     plan = K.plan(
         k, (x.shape, y.shape), 1.0, method="grid", directions=K.directions(KEY, "iid", 16, dim), weights=share
