@@ -23,6 +23,14 @@ gc.set_threshold(200_000, 50, 100)  # tracing makes many small objects that live
 jax.config.update("jax_enable_x64", True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Drop the compiled programs of a file at its end: thousands of them, each with pages of its own, make a process slower."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+
+
 @pytest.fixture
 def key():
     """The one fixed key of a test; split it for more."""
