@@ -206,7 +206,6 @@ def require_cloud(target: Any, weights: Any) -> None:
     """Raise ``ValueError`` for a target or weights that cannot be; sentinels of pytree code pass."""
     if not isinstance(target, (jax.Array, np.ndarray)):
         return
-    require(target, "target", ndim=2)
     cloud(target, "target", fewest=1)
     if weights is not None:
         require(weights, "weights", shape=(target.shape[0],))
@@ -214,7 +213,7 @@ def require_cloud(target: Any, weights: Any) -> None:
 
 
 def checked_velocity(energy: Any, particles: Array) -> tuple[Array, Array]:
-    """The velocity of an energy, and whether it is to be doubted because points have left the radius of a plan."""
+    """The velocity of an energy, and whether it is NaN because points have left the radius of a plan."""
     if isinstance(energy, EnergySum):
         parts = [checked_velocity(term, particles) for term in energy.terms]
         velocity = sum((v for v, _ in parts), jnp.zeros_like(particles))

@@ -46,7 +46,7 @@ def mmd2(
         )
     if unbiased and min(len(x), len(y)) < 2:
         raise ValueError(f"unbiased: expected at least two points of each cloud, got {len(x)} and {len(y)}")
-    return _mmd2(kernel, x, y, wx.astype(x.dtype), wy.astype(y.dtype), unbiased, plan)
+    return _mmd2(kernel, x, y, wx, wy, unbiased, plan)
 
 
 @one_program

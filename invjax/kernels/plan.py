@@ -127,11 +127,7 @@ def plan(
     dim, sizes = _checked(shapes, method, num_slices, num_nodes)
     radius = _finite(radius, "radius")
     tol = _finite(tol, "tol")
-    if centre is not None:
-        centre = np.asarray(centre, np.float64)
-        require(centre, "centre", shape=(dim,))
-        if not np.all(np.isfinite(centre)):
-            raise ValueError(f"centre: expected finite values, got {centre}")
+    centre = None if centre is None else _point(centre, dim)
     if method == "sort" and not isinstance(kernel, NegativeDistance):
         raise ValueError(f'method: expected a NegativeDistance kernel for "sort", got {type(kernel).__name__}')
     dense = _plan(kernel, "dense", np.zeros((0, dim)), np.zeros(0), radius, centre, 0.0)
@@ -238,6 +234,14 @@ def _checked(shapes: Any, method: str, num_slices: int | None, num_nodes: int | 
         if value is not None and not (isinstance(value, (int, np.integer)) and value >= least):
             raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     return int(shapes[0][1]), (int(shapes[0][0]), int(shapes[1][0]))
+
+
+def _point(centre: Any, dim: int) -> np.ndarray:
+    centre = np.asarray(centre, np.float64)
+    require(centre, "centre", shape=(dim,))
+    if not np.all(np.isfinite(centre)):
+        raise ValueError(f"centre: expected finite values, got {centre}")
+    return centre
 
 
 def _finite(value: Any, name: str) -> float:

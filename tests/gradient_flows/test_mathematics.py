@@ -52,6 +52,23 @@ def test_sliced_velocity_converges_to_the_dense_one(method, draws):
     assert errors[1] < errors[0] / 8
 
 
+@pytest.mark.parametrize("is_tabulated", [False, True])
+def test_derivative_through_a_flow_on_a_grid(is_tabulated):
+    """One particle towards the uniform law on [-1, 1]: ``v(x) = -x``; k steps multiply it and its derivative by (1 - h)^k."""
+    target, k = jnp.linspace(-1, 1, 20_001)[:, None], K.NegativeDistance()
+    energy = gf.MMDEnergy(k, target, plan=K.plan(k, ((20_002, 1), (1, 1)), 1.0, method="grid", num_nodes=1024))
+    energy = energy.tabulated() if is_tabulated else energy
+
+    def end(x, h):
+        return iterate(gf.ParticleFlow(energy, h), x, 4)[0].position[0, 0]
+
+    value, (in_x, in_h) = jax.jit(jax.value_and_grad(end, (0, 1)))(jnp.array([[0.6]]), 0.2)
+    # The sources are off the law by 1/20,000; a node has 20 of them, and a hat of its width sees their density to (1/20)^2.
+    np.testing.assert_allclose(value, 0.6 * 0.8**4, rtol=1e-3)
+    np.testing.assert_allclose(in_x[0, 0], 0.8**4, rtol=1e-2)
+    np.testing.assert_allclose(in_h, -4 * 0.6 * 0.8**3, rtol=1e-2)
+
+
 def test_energies_against_loops(draws):
     target, x = draws.normal(size=(5, 2)), draws.normal(size=(4, 2))
     w = draws.dirichlet(np.ones(5))

@@ -12,7 +12,7 @@ import pytest
 from invjax import kernels as K
 
 from ..registry import strictly
-from .registry import KERNELS, POSITIVE, RADIUS, SUMS, cloud, kernel, planned
+from .registry import DIM, KERNELS, POSITIVE, RADIUS, SUMS, cloud, kernel, planned
 
 TRACES = []
 entries = pytest.mark.parametrize("name", SUMS)
@@ -171,7 +171,9 @@ def test_lowers_for_accelerators(name, float32):
         k, plan = eqx.combine(arrays, static)
         return K.kernel_sum(k, *points, plan=plan), K.kernel_sum_gradient(k, *points, plan=plan)
 
-    jax.export.export(jax.jit(fn), platforms=["tpu", "cuda"])(arrays, points)
+    exported = jax.export.export(jax.jit(fn), platforms=["tpu", "cuda"])(arrays, points)
+    assert exported.platforms == ("tpu", "cuda")
+    assert [a.shape for a in exported.out_avals] == [(5,), (5, DIM)]
 
 
 @pytest.mark.parametrize("name", KERNELS)
