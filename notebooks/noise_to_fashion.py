@@ -102,7 +102,7 @@ plots.panel({"particles above their nearest images": mosaic(pairs)})
 # For many particles all pairs are too many. Slicing replaces the kernel in 784 dimensions by kernel sums on lines, $|x| =
 # c_d\,\mathbb{E}|\langle \xi, x\rangle|$ with a random direction $\xi$, and a sum on a line takes linear time. The price is
 # noise: in 784 dimensions one direction tells little. A few directions that are drawn anew in every step, and a short time
-# step that averages over them, bring the flow to the same place.
+# step that averages over them, bring the flow towards the same place, slowly: after 900 steps the energy still falls.
 
 # %%
 shapes = ((1100, 784), (100, 784))
