@@ -29,6 +29,7 @@ def _forget_programs():
     yield
     jax.clear_caches()
     gc.collect()
+    gc.freeze()  # what is left lives to the end: later collections need not look at it
 
 
 @pytest.fixture
