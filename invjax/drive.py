@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from .implicit import frozen, implicit_solve
+from .implicit import implicit_solve
 from .reducers import Every, Reducer
 from .types import all_finite, norm, real, select
 
@@ -352,40 +352,41 @@ class _Search(NamedTuple):
 
 @eqx.filter_jit
 def _solve(method: Any, x: PyTree, key: Any, rtol: Array, atol: Array, max_steps: int, trace: PyTree) -> Solution:
-    x_start, kept = frozen(x), frozen(trace)
-
-    def search(method: Any) -> tuple[Any, Solution]:
-        run = _start(method, x_start, key, kept, max_steps)
+    def search(method: Any, x: PyTree, key: Any, rtol: Array, atol: Array, trace: PyTree) -> tuple[Any, Solution]:
+        run = _start(method, x, key, trace, max_steps)
         if not hasattr(run.info, "residual"):
             raise ValueError(f"method: {type(method).__name__} reports no residual to stop on; use iterate")
         run = run._replace(status=jnp.where(run.status == Status.CONVERGED, _RUNNING, run.status).astype(jnp.int32))
         empty = jnp.full((), jnp.inf, run.info.residual.dtype)
-        end = jax.lax.while_loop(going, lambda s: advance(method, s), _Search(run, empty, empty))
+
+        def going(s: _Search) -> Array:
+            return (s.run.status == _RUNNING) & (s.run.step < max_steps)
+
+        def advance(s: _Search) -> _Search:
+            return _advance_search(method, s, key, rtol, atol, trace)
+
+        end = jax.lax.while_loop(going, advance, _Search(run, empty, empty))
         run = end.run
         status = jnp.where(run.status == _RUNNING, Status.MAX_STEPS, run.status).astype(jnp.int32)
-        records = _finalize(kept, run.trace)
-        return unknowns(method, run.state), Solution(None, run.state, status, run.step, end.residual, records)
+        records = _finalize(trace, run.trace)
+        u = method.unknowns(run.state) if hasattr(method, "unknowns") else run.state.position
+        return u, Solution(None, run.state, status, run.step, end.residual, records)
 
-    def going(s: _Search) -> Array:
-        return (s.run.status == _RUNNING) & (s.run.step < max_steps)
-
-    def advance(method: Any, s: _Search) -> _Search:
-        state, info = _step(method, key, s.run.step, s.run.state)
-        residual = info.residual
-        good = all_finite(state.position) & jnp.isfinite(residual)
-        first = jnp.where(s.run.step == 0, residual, s.first)
-        scale = norm(state.position).astype(residual.dtype)
-        status = jnp.where(
-            residual <= atol.astype(scale.dtype) + rtol.astype(scale.dtype) * scale, Status.CONVERGED, _RUNNING
-        )
-        status = jnp.where(residual > 1e6 * jnp.maximum(first, atol.astype(scale.dtype)), Status.DIVERGED, status)
-        status = jnp.where(good, status, Status.NON_FINITE).astype(jnp.int32)
-        state = select(good, state, s.run.state)
-        acc = s.run.trace if kept is None else _observe(kept, s.run.trace, state, info, s.run.step)
-        return _Search(Run(s.run.step + 1, state, status, info, acc), residual, first)
-
-    def unknowns(method: Any, state: Any) -> Any:
-        return method.unknowns(state) if hasattr(method, "unknowns") else state.position
-
-    u, solution = implicit_solve(method, search)
+    u, solution = implicit_solve(method, search, x, key, rtol, atol, trace)
     return solution._replace(position=u[0] if hasattr(method, "unknowns") else u)
+
+
+def _advance_search(method: Any, s: _Search, key: Any, rtol: Array, atol: Array, trace: PyTree) -> _Search:
+    state, info = _step(method, key, s.run.step, s.run.state)
+    residual = info.residual
+    good = all_finite(state.position) & jnp.isfinite(residual)
+    first = jnp.where(s.run.step == 0, residual, s.first)
+    scale = norm(state.position).astype(residual.dtype)
+    status = jnp.where(
+        residual <= atol.astype(scale.dtype) + rtol.astype(scale.dtype) * scale, Status.CONVERGED, _RUNNING
+    )
+    status = jnp.where(residual > 1e6 * jnp.maximum(first, atol.astype(scale.dtype)), Status.DIVERGED, status)
+    status = jnp.where(good, status, Status.NON_FINITE).astype(jnp.int32)
+    state = select(good, state, s.run.state)
+    acc = s.run.trace if trace is None else _observe(trace, s.run.trace, state, info, s.run.step)
+    return _Search(Run(s.run.step + 1, state, status, info, acc), residual, first)

@@ -20,23 +20,39 @@ from jaxtyping import Array, PyTree
 from .types import norm
 
 
-def implicit_solve(method: Any, search: Callable[[Any], tuple[PyTree, PyTree]]) -> tuple[PyTree, PyTree]:
-    """Run ``search(method) -> (u, diagnostics)``; give ``u`` the derivative of the fixed point of ``method.fixed_point``.
+def implicit_solve(method: Any, search: Callable[..., tuple[PyTree, PyTree]], *given: Any) -> tuple[PyTree, PyTree]:
+    """Run ``search(method, *given) -> (u, diagnostics)``; give ``u`` the derivative of the fixed point of ``method.fixed_point``.
 
-    ``search`` must hide every other array it closes over from differentiation (``frozen``). The diagnostics have
-    derivative zero. A method without ``fixed_point`` raises ``ValueError`` when differentiated.
+    ``search`` closes over no array: what it needs beside the method is ``given``, in which u has derivative zero, as the
+    diagnostics have in everything. A method without ``fixed_point`` raises ``ValueError`` when differentiated.
     """
-    if not hasattr(method, "fixed_point"):
-        return _not_differentiable(method, search=search)
-    u, diagnostics = search(frozen(method))
+
+    @eqx.filter_custom_jvp  # and not custom_root, which traces the linear solve of derivatives that nobody asks for
+    def solved(method: Any, given: Any) -> tuple[PyTree, PyTree]:
+        return search(frozen(method), *frozen(given))
+
+    @solved.def_jvp
+    def _jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+        (method, given), (moved, _) = primals, tangents
+        if not hasattr(method, "fixed_point"):
+            raise ValueError(
+                f"method: {type(method).__name__} has no fixed_point, so solve cannot differentiate it; "
+                "use iterate (differentiates through the steps) or a method with fixed_point"
+            )
+        u, diagnostics = solved(method, given)
+        return (u, diagnostics), (_tangent(method, moved, u), jax.tree.map(lambda _: None, diagnostics))
+
+    return solved(method, given)
+
+
+def _tangent(method: Any, moved: Any, u: PyTree) -> PyTree:
+    """``(I - dT/du)^{-1} (dT/dtheta) dtheta`` at the fixed point u of T."""
     to_vector, to_tree = _real_vector(u)
-
-    def residual(v: Array) -> Array:
-        return to_vector(method.fixed_point(to_tree(v))) - v
-
-    # The search ran already; custom_root only attaches the derivative (its own aux output refuses integers).
-    v = jax.lax.custom_root(residual, to_vector(u), lambda _, guess: guess, _tangent_solve)
-    return to_tree(v), diagnostics
+    _, right = eqx.filter_jvp(lambda m: to_vector(m.fixed_point(u)), (method,), (moved,))
+    if right is None:  # nothing that moves counts
+        return jax.tree.map(lambda _: None, u)
+    _, jacobian = jax.linearize(lambda v: v - to_vector(method.fixed_point(to_tree(v))), to_vector(u))
+    return to_tree(jax.lax.custom_linear_solve(jacobian, right, _gmres, transpose_solve=_gmres))
 
 
 def frozen(tree: PyTree) -> PyTree:
@@ -59,10 +75,6 @@ def _real_vector(example: PyTree) -> tuple[Callable, Callable]:
     return lambda tree: ravel_pytree(split(tree))[0], to_tree
 
 
-def _tangent_solve(jacobian: Callable[[Array], Array], rhs: Array) -> Array:
-    return jax.lax.custom_linear_solve(jacobian, rhs, _gmres, transpose_solve=_gmres)
-
-
 def _gmres(matvec: Callable[[Array], Array], rhs: Array) -> Array:
     """GMRES to eps^(3/4); NaN when even 1e-3 was not reached, so that a wrong derivative cannot pass for a right one."""
     tol = float(jnp.finfo(rhs.dtype).eps) ** 0.75
@@ -72,17 +84,3 @@ def _gmres(matvec: Callable[[Array], Array], rhs: Array) -> Array:
     value, _ = gmres(matvec, unit, tol=tol, restart=40, maxiter=100, solve_method="incremental")
     solved = norm(matvec(value) - unit) <= 1e-3 * norm(unit)
     return jnp.where(solved, value * scale, jnp.nan)
-
-
-@eqx.filter_custom_jvp
-def _not_differentiable(method: Any, *, search: Callable) -> Any:
-    return search(method)
-
-
-@_not_differentiable.def_jvp
-def _not_differentiable_jvp(primals: Any, tangents: Any, *, search: Callable) -> Any:
-    (method,), _ = primals, tangents
-    raise ValueError(
-        f"method: {type(method).__name__} has no fixed_point, so solve cannot differentiate it; "
-        "use iterate (differentiates through the steps) or a method with fixed_point"
-    )

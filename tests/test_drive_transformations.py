@@ -91,6 +91,25 @@ def test_implicit_derivative_with_unknowns_and_pytrees():
     np.testing.assert_allclose([got.a, got.c], 0.2, rtol=1e-10)
 
 
+def test_second_derivatives_of_a_solution():
+    """Against those of the linear solve, in both orders of the modes; nothing of the derivative is traced without one."""
+    m, weights = landweber(), np.array([1.0, -2.0, 0.5])
+
+    def value(shift, b):
+        there = eqx.tree_at(lambda m: (m.shift, m.b), m, (shift, b))
+        return jnp.sum(weights * solve(there, X, rtol=1e-13, atol=0.0, max_steps=20_000).position ** 3)
+
+    def exact(shift, b):
+        M = m.matrix
+        return jnp.sum(weights * jnp.linalg.solve(M.T @ M + shift * jnp.eye(3), M.T @ b) ** 3)
+
+    for derivative in (jax.hessian, lambda f, argnums: jax.jacrev(jax.jacfwd(f, argnums), argnums)):
+        got, expected = (jax.jit(derivative(f, (0, 1)))(m.shift, m.b) for f in (value, exact))
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
+    assert "custom_linear_solve" not in str(jax.make_jaxpr(value)(m.shift, m.b))
+
+
 def test_derivative_of_a_solution_with_respect_to_the_start_is_zero():
     m = landweber()
     got = jax.jit(jax.grad(lambda x: jnp.sum(solve(m, x).position)))(X)

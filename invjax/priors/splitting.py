@@ -127,8 +127,7 @@ class SplitPrior(Prior):
 
 @eqx.filter_jit
 def _cold(problem: SplitProx, rtol: Array, max_inner: int) -> Array:
-    rtol = jax.lax.stop_gradient(rtol)
-    dual, _ = implicit_solve(problem, lambda fixed: (fixed.search(rtol, max_inner), ()))
+    dual, _ = implicit_solve(problem, lambda fixed, rtol: (fixed.search(rtol, max_inner), ()), rtol)
     return problem.primal(dual)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -113,8 +112,7 @@ def _value(problem: TGVProblem, rtol: Array, max_inner: int) -> Float[Array, ""]
 
 @eqx.filter_jit
 def _cold(problem: TGVProblem, rtol: Array, max_inner: int) -> Array:
-    rtol = jax.lax.stop_gradient(rtol)
-    state, _ = implicit_solve(problem, lambda fixed: (fixed.search(rtol, max_inner), ()))
+    state, _ = implicit_solve(problem, lambda fixed, rtol: (fixed.search(rtol, max_inner), ()), rtol)
     return channels_last(state.z)
 
 
