@@ -23,13 +23,20 @@ gc.set_threshold(200_000, 50, 100)  # tracing makes many small objects that live
 jax.config.update("jax_enable_x64", True)
 
 
+_MOST_PROGRAMS = 700
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
-    """Drop the compiled programs of a file at its end: thousands of them, each with pages of its own, make a process slower."""
+    """Drop compiled programs when there are many: with thousands of them, each with pages of its own, a process gets slow.
+
+    Not after every file, because the small ones, which all files need, would be compiled again.
+    """
     yield
-    jax.clear_caches()
-    gc.collect()
-    gc.freeze()  # what is left lives to the end: later collections need not look at it
+    if len(jax.devices()[0].client.live_executables()) > _MOST_PROGRAMS:
+        jax.clear_caches()
+        gc.collect()
+        gc.freeze()  # what is left lives to the end: later collections need not look at it
 
 
 @pytest.fixture
