@@ -19,6 +19,7 @@ _SUBPACKAGES = (
     "metrics",
     "nn",
     "operators",
+    "ot",
     "paths",
     "plots",
     "priors",

@@ -27,7 +27,7 @@ def dense_sum(kernel: Any, x: Float[Array, "N d"], y: Float[Array, "M d"], w: Fl
     rows, columns, weights = tiles(y, height), tiles(x, width), tiles(w, width)  # weights are padded by zeros
     distances = square_distances
     if exact:
-        rows, columns, distances = jnp.swapaxes(rows, 1, 2), jnp.swapaxes(columns, 1, 2), _from_differences
+        rows, columns, distances = jnp.swapaxes(rows, 1, 2), jnp.swapaxes(columns, 1, 2), from_differences
 
     def of_rows(targets: Array) -> Array:
         @partial(jax.checkpoint, prevent_cse=False)
@@ -48,7 +48,7 @@ def square_distances(y: Float[Array, "m d"], x: Float[Array, "n d"]) -> Float[Ar
     return jnp.maximum(squares - 2 * jnp.matmul(y, x.T, precision="highest"), 0)
 
 
-def _from_differences(y: Float[Array, "d m"], x: Float[Array, "d n"]) -> Float[Array, "m n"]:
+def from_differences(y: Float[Array, "d m"], x: Float[Array, "d n"]) -> Float[Array, "m n"]:
     """The same from differences, so that coinciding points have distance zero; coordinates first, so that they are contiguous."""
 
     def add(q: Array, coordinate: tuple[Array, Array]) -> tuple[Array, None]:

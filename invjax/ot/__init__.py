@@ -1,0 +1,86 @@
+"""Optimal transport: problems, couplings with potentials and their proof, maps and distances.
+
+A ``Problem`` is a cost (a matrix, or clouds of points by ``between``) with two marginals. A solver returns a coupling, with a
+status, the error of its marginals and a duality gap; nothing compiles again for other numbers.
+"""
+
+from .assignment import Assignment, assignment
+from .costs import Distance, MatrixCost, PointCost, SquaredEuclidean
+from .divergence import sinkhorn_divergence
+from .entropic import EntropicCoupling
+from .gaussian import (
+    GaussianBarycenter,
+    LinearMap,
+    bures2,
+    bures_map,
+    gaussian_barycenter,
+    matrix_square_root,
+)
+from .laguerre import Cells, power_cells
+from .line import LineCoupling, line_coupling, line_wasserstein
+from .monge import MapLoss, monge_gap
+from .newton import SinkhornNewton, sinkhorn_newton
+from .pairing import EntropicPairing, ExactPairing
+from .partial import partial, progressive_partial
+from .polygon import PolygonNewton, PolygonTransport, polygon_transport
+from .problem import Problem, between
+from .semidiscrete import SemiDiscrete, SiteMap
+from .sinkhorn import Sinkhorn, sinkhorn, unbalanced
+from .sliced import (
+    CircularProjection,
+    LinearProjection,
+    PolynomialProjection,
+    SlicedWasserstein,
+    max_sliced_wasserstein,
+    sliced_wasserstein,
+)
+from .sparse import SparseCoupling, SparseTransport, sparse_transport
+
+__all__ = [
+    "Assignment",
+    "Cells",
+    "CircularProjection",
+    "Distance",
+    "EntropicCoupling",
+    "EntropicPairing",
+    "ExactPairing",
+    "GaussianBarycenter",
+    "LineCoupling",
+    "LinearMap",
+    "LinearProjection",
+    "MapLoss",
+    "MatrixCost",
+    "PointCost",
+    "PolygonNewton",
+    "PolygonTransport",
+    "PolynomialProjection",
+    "Problem",
+    "SemiDiscrete",
+    "Sinkhorn",
+    "SinkhornNewton",
+    "SiteMap",
+    "SlicedWasserstein",
+    "SparseCoupling",
+    "SparseTransport",
+    "SquaredEuclidean",
+    "assignment",
+    "between",
+    "bures2",
+    "bures_map",
+    "gaussian_barycenter",
+    "line_coupling",
+    "line_wasserstein",
+    "matrix_square_root",
+    "max_sliced_wasserstein",
+    "monge_gap",
+    "partial",
+    "polygon_transport",
+    "power_cells",
+    "progressive_partial",
+    "sinkhorn",
+    "sinkhorn_divergence",
+    "sinkhorn_newton",
+    "sliced_wasserstein",
+    "sparse_transport",
+    "unbalanced",
+]

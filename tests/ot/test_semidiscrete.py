@@ -1,0 +1,170 @@
+"""Semi-discrete transport: problems solved by hand, exact cells, convergence, optimality."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.spatial
+
+from invjax import check, iterate, ot
+from invjax.drive import Status
+
+SITES = np.array([0.1, 0.3, 0.35, 0.8])[:, None]
+MASSES = np.array([0.4, 0.1, 0.2, 0.3])
+HEIGHTS = np.array([0.0, -0.08, -0.105, -0.42])  # h_{j+1} - h_j = -(y_{j+1} - y_j) F_j
+
+
+def uniform(key, num):
+    return jax.random.uniform(key, (num, 1), jnp.float64)
+
+
+def test_uniform_law_on_the_line():
+    """Potentials by hand, to 1e-3 after 4000 steps; shares of fresh points within three standard errors of the masses."""
+    method = ot.SemiDiscrete(uniform, SITES, MASSES, batch_size=2048, step_size=0.5)
+    state, _, status = iterate(method, jnp.zeros(4), 4000, key=jax.random.key(0))
+    assert status == Status.CONVERGED
+    found = method.map(state.position)
+    np.testing.assert_allclose(found.heights, HEIGHTS - HEIGHTS.mean(), atol=1e-3)
+    x = uniform(jax.random.key(1), 50_000)
+    assert np.all(np.abs(found.shares(x) - MASSES) < 3 * np.sqrt(MASSES * (1 - MASSES) / 50_000) + 3e-3)
+    np.testing.assert_array_equal(found(x)[:, 0], SITES[np.asarray(found.cells(x)), 0])
+
+
+def test_error_falls_with_steps():
+    """Averaged ascent: 16 times the steps, at most half of the error (a rate of 1 / sqrt(k) is a quarter)."""
+    errors = []
+    for steps in (250, 4000):
+        method = ot.SemiDiscrete(uniform, SITES, MASSES, batch_size=256, step_size=0.5)
+        state = iterate(method, jnp.zeros(4), steps, key=jax.random.key(3))[0]
+        errors.append(np.abs(method.map(state.position).heights - HEIGHTS + HEIGHTS.mean()).max())
+    assert errors[1] < errors[0] / 2
+
+
+def test_two_sites_of_a_symmetric_law_split_it():
+    def normal(key, num):
+        half = jax.random.normal(key, (num // 2, 3))
+        return jnp.concatenate([half, -half])
+
+    sites = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    method = ot.SemiDiscrete(normal, sites, batch_size=512)
+    state = iterate(method, jnp.asarray([0.4, -0.4]), 300, key=jax.random.key(0))[0]
+    np.testing.assert_allclose(state.position[0], state.position[1], atol=0.02)
+
+
+def test_maps_are_monotone_and_move_with_the_source():
+    """Whatever the potentials: ``<x - x', T(x) - T(x')> >= 0``; and ``g'_j = g_j + 2 <c, y_j>`` for a source shifted by c."""
+    r = np.random.default_rng(0)
+    sites, g = r.normal(size=(20, 4)), 0.3 * r.normal(size=20)
+    T = ot.SiteMap(jnp.asarray(sites), jnp.asarray(g))
+    x, z = r.normal(size=(2, 1000, 4))
+    assert np.sum((x - z) * np.asarray(T(x) - T(z)), 1).min() >= 0
+    c = r.normal(size=4)
+    moved = ot.SiteMap(jnp.asarray(sites), jnp.asarray(g - 2 * sites @ c))
+    np.testing.assert_array_equal(moved.cells(x + c), T.cells(x))
+    np.testing.assert_allclose(T.heights, (g - np.sum(sites**2, 1)) / 2 - np.mean((g - np.sum(sites**2, 1)) / 2))
+
+
+def test_entropic_shares():
+    """With epsilon the shares are those of the soft assignment, and the fixed point is that of Sinkhorn on the sample."""
+    x, y = np.random.default_rng(1).normal(size=(40, 2)), np.random.default_rng(2).normal(size=(6, 2))
+    found = check(ot.sinkhorn(ot.between(x, y), 0.5, atol=1e-12))
+    method = ot.SemiDiscrete(lambda key, num: jnp.asarray(x), y, epsilon=0.5, batch_size=40)
+    np.testing.assert_allclose(method.shares(found.g, jnp.asarray(x)), 1 / 6, atol=1e-11)
+
+
+def test_power_cells_of_no_weights_are_voronoi_cells():
+    """Areas by SciPy: of the sites and their mirror images in the sides of the square, whose cells end at the sides."""
+    r = np.random.default_rng(3)
+    sites = r.uniform(size=(40, 2))
+    mirrored = [sites]
+    for axis in (0, 1):
+        for side in (0.0, 1.0):
+            image = sites.copy()
+            image[:, axis] = 2 * side - image[:, axis]
+            mirrored.append(image)
+    diagram = scipy.spatial.Voronoi(np.concatenate(mirrored))
+    square = jnp.asarray([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    cells = ot.power_cells(jnp.asarray(sites), jnp.zeros(40), square)
+    for i in range(40):
+        corners = diagram.vertices[diagram.regions[diagram.point_region[i]]]
+        hull = scipy.spatial.ConvexHull(corners)
+        np.testing.assert_allclose(cells.areas()[i], hull.volume, rtol=1e-9)
+        np.testing.assert_allclose(jnp.sum(cells.edges()[i]), hull.area, rtol=1e-9)
+    assert np.all(cells.complete)
+    np.testing.assert_allclose(jnp.sum(cells.areas()), 1, rtol=1e-12)
+
+
+def test_power_cells_by_counting():
+    """Shares, centroids and costs of weighted cells in a triangle against the nearest site of 10^6 points of a grid."""
+    r = np.random.default_rng(4)
+    sites, g = jnp.asarray(r.uniform(size=(12, 2))), jnp.asarray(0.05 * r.normal(size=12))
+    corners = jnp.asarray([[0.0, 0.0], [1.0, 0.2], [0.3, 1.0]])
+    cells = ot.power_cells(sites, g, corners)
+    ticks = (np.arange(1000) + 0.5) / 1000
+    grid = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), -1).reshape(-1, 2)
+    edges = np.roll(corners, -1, 0) - corners
+    relative = grid[:, None] - np.asarray(corners)[None]
+    grid = grid[np.all(edges[None, :, 0] * relative[..., 1] - edges[None, :, 1] * relative[..., 0] > 0, 1)]
+    owner = np.asarray(ot.SiteMap(sites, g).cells(grid))
+    for j in range(12):
+        mine = grid[owner == j]
+        area = len(mine) / 1e6
+        # The grid is off by about its spacing times the length of the border.
+        assert abs(cells.areas()[j] - area) < 2e-3 * float(jnp.sum(cells.edges()[j]))
+        if len(mine) > 1000:
+            np.testing.assert_allclose(cells.centroids()[j], mine.mean(0), atol=2e-3)
+            second = np.sum((mine - np.asarray(sites[j])) ** 2) / 1e6
+            np.testing.assert_allclose(cells.second_moments(sites)[j], second, rtol=0.05, atol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.9, 4.0])
+def test_polygon_transport(spread):
+    """Masses to 1e-12, quadratically at the end; the cost is the dual value; sites out of the square have cells too."""
+    r = np.random.default_rng(5)
+    sites, b = 0.5 + spread * (r.uniform(size=(60, 2)) - 0.5), r.dirichlet(np.full(60, 5.0))
+    found = check(ot.polygon_transport(sites, b, atol=1e-12))
+    np.testing.assert_allclose(found.cells.areas(), b, atol=1e-12)
+    assert found.num_steps < 25
+    # Dual: int min_j (|x - y_j|^2 - g_j) dx + <b, g>, of which the first is the cost less the masses times g.
+    dual = jnp.sum(found.cells.second_moments(jnp.asarray(sites))) - jnp.vdot(found.cells.areas(), found.map.g)
+    np.testing.assert_allclose(found.cost, dual + jnp.vdot(b, found.map.g), rtol=1e-10)
+    x = r.uniform(size=(20_000, 2))
+    paid = np.sum((x - np.asarray(found.map(jnp.asarray(x)))) ** 2, 1)
+    assert abs(paid.mean() - found.cost) < 5 * paid.std() / np.sqrt(20_000)
+
+
+def test_polygon_transport_on_a_line_of_sites():
+    """Sites on a horizontal line: cells are strips, whose potentials follow from the problem on the line."""
+    sites = np.concatenate([SITES, np.full((4, 1), 0.5)], 1)
+    found = check(ot.polygon_transport(sites, MASSES, atol=1e-13))
+    h = (np.asarray(found.map.g) - SITES[:, 0] ** 2) / 2
+    np.testing.assert_allclose(h - h[0], HEIGHTS - HEIGHTS[0], atol=1e-11)
+
+
+def test_newton_agrees_with_the_stochastic_ascent():
+    r = np.random.default_rng(6)
+    sites = r.uniform(0.1, 0.9, size=(10, 2))
+    exact = check(ot.polygon_transport(sites)).map
+    source = lambda key, num: jax.random.uniform(key, (num, 2), jnp.float64)  # noqa: E731
+    method = ot.SemiDiscrete(source, sites, batch_size=1024)
+    state = iterate(method, jnp.zeros(10), 3000, key=jax.random.key(0))[0]
+    g = state.position - state.position.mean()
+    np.testing.assert_allclose(g, exact.g - exact.g.mean(), atol=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ot.polygon_transport(np.ones((3, 3))), "sites: expected points of shape"),
+        (lambda: ot.polygon_transport(np.ones((3, 2))), "sites: expected distinct"),
+        (lambda: ot.polygon_transport(np.eye(2), [1.0, 0.0]), "b: expected positive"),
+        (lambda: ot.polygon_transport(np.eye(2), domain=np.eye(2)), "domain: expected corners"),
+        (lambda: ot.polygon_transport(np.eye(2), domain=[[0.0, 0], [0, 1], [1, 0]]), "domain: expected corners of a"),
+        (lambda: ot.SemiDiscrete(uniform, SITES, MASSES[:3]), "b: expected shape"),
+        (lambda: ot.SemiDiscrete(uniform, SITES, epsilon=-1.0), "epsilon: expected non-negative"),
+        (lambda: ot.SemiDiscrete(uniform, SITES, step_size=0.0), "step_size: expected positive"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
