@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -85,7 +85,7 @@ def _assignment(problem: Problem) -> Assignment:
     finite = jnp.isfinite(costs)
     largest = jnp.max(jnp.where(finite, jnp.abs(costs), 0))
     safe = jnp.where(finite, costs, 4 * n * largest + 1)
-    found = jax.lax.fori_loop(0, n, lambda row, matching: _match(safe, row, matching), _reduced(safe))
+    found = jax.lax.fori_loop(0, n, lambda row, matching: _match(safe, row.astype(jnp.int32), matching), _reduced(safe))
     f = _costs_of(safe, found.column_of) - found.g[found.column_of]
     cost = jnp.vdot(problem.a, _costs_of(costs, found.column_of))
     gap = cost - jnp.vdot(problem.a, f) - jnp.vdot(problem.b, found.g)
@@ -105,13 +105,17 @@ def _reduced(costs: Array) -> _Matching:
 
 
 def _match(costs: Array, row: Array, matching: _Matching) -> _Matching:
-    """Match a row, if it is free, along the shortest path in reduced costs to a free column (Dijkstra), and update potentials."""
+    """Match a row, if it is free, along the shortest path in reduced costs to a free column (Dijkstra), and update potentials.
+
+    Loops end at once where the row is matched: under ``vmap`` a branch that is not taken would run, and might never end.
+    """
     g, row_of, column_of = matching
     n = costs.shape[0]
     columns = jnp.arange(n, dtype=jnp.int32)
+    free = column_of[row] < 0
 
     def on_the_way(tree: _Tree) -> Array:
-        return row_of[tree.last] >= 0
+        return free & (row_of[tree.last] >= 0)
 
     def extend(tree: _Tree) -> _Tree:
         i = row_of[tree.last]
@@ -124,16 +128,13 @@ def _match(costs: Array, row: Array, matching: _Matching) -> _Matching:
         last = jnp.argmin(jnp.where(final, jnp.inf, length)).astype(jnp.int32)
         return _Tree(length, before, final | (columns == last), last)
 
-    def augment(matching: _Matching) -> _Matching:
-        start = settle(costs[row] - g, jnp.full((n,), row, jnp.int32), jnp.zeros((n,), bool))
-        tree = jax.lax.while_loop(on_the_way, extend, start)
-        moved = g + jnp.where(tree.final, jnp.minimum(tree.length - tree.length[tree.last], 0), 0)
-        return _flip(_Matching(moved, row_of, column_of), tree, row)
-
-    return jax.lax.cond(column_of[row] < 0, augment, lambda matching: matching, matching)
+    start = settle(costs[row] - g, jnp.full((n,), row, jnp.int32), jnp.zeros((n,), bool))
+    tree = jax.lax.while_loop(on_the_way, extend, start)
+    lower = jnp.where(tree.final & free, jnp.minimum(tree.length - tree.length[tree.last], 0), 0)
+    return _flip(_Matching(g + lower, row_of, column_of), tree, row, free)
 
 
-def _flip(matching: _Matching, tree: _Tree, row: Array) -> _Matching:
+def _flip(matching: _Matching, tree: _Tree, row: Array, free: Array) -> _Matching:
     """Match the rows of the path from its end to its start with the columns after them."""
 
     def going(carry: tuple[Array, Array, Array]) -> Array:
@@ -145,7 +146,8 @@ def _flip(matching: _Matching, tree: _Tree, row: Array) -> _Matching:
         following = jnp.where(i == row, -1, column_of[i])
         return following, row_of.at[column].set(i), column_of.at[i].set(column)
 
-    _, row_of, column_of = jax.lax.while_loop(going, back, (tree.last, matching.row_of, matching.column_of))
+    start = (jnp.where(free, tree.last, -1), matching.row_of, matching.column_of)
+    _, row_of, column_of = jax.lax.while_loop(going, back, start)
     return _Matching(matching.g, row_of, column_of)
 
 

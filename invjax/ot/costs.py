@@ -61,7 +61,7 @@ class MatrixCost(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.matrix.shape
+        return self.matrix.shape[0], self.matrix.shape[1]
 
     @property
     def dtype(self) -> Any:

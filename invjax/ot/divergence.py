@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from ..drive import Status
 from .costs import SquaredEuclidean
 from .problem import between
 from .sinkhorn import sinkhorn
@@ -25,13 +26,22 @@ def sinkhorn_divergence(
 ) -> Float[Array, ""]:
     """``OT(x, y) - OT(x, x) / 2 - OT(y, y) / 2`` of the regularised costs, for masses of equal sums.
 
-    Zero for equal clouds, positive otherwise for costs ``|x - y|^p``, p = 1, 2; NaN where one of the three problems was not solved
-    to ``atol`` in ``max_steps``. Differentiable as ``sinkhorn``.
+    Zero for equal clouds, positive otherwise for costs ``|x - y|^p``, p = 1, 2; NaN where one of the three problems was not
+    solved to ``atol`` in ``max_steps``. Differentiable as ``sinkhorn``.
     Source: Genevay, Peyre and Cuturi (2018), AISTATS; Feydy et al. (2019), AISTATS, theorem 1.
     """
+    value, solved = divergence_and_status(x, y, epsilon, a, b, cost_fn, atol, max_steps)
+    return jnp.where(solved, value, jnp.nan)
+
+
+def divergence_and_status(
+    x: Array, y: Array, epsilon: Any, a: Any, b: Any, cost_fn: Any, atol: Any, max_steps: int
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """The divergence as far as it was computed, and whether its three problems were solved."""
     couplings = [
         sinkhorn(between(*pair, *masses, cost_fn=cost_fn), epsilon, atol=atol, max_steps=max_steps)
         for pair, masses in (((x, y), (a, b)), ((x, x), (a, a)), ((y, y), (b, b)))
     ]
-    cross, own_x, own_y = (jnp.where(c.status == 0, c.value, jnp.nan) for c in couplings)
-    return cross - own_x / 2 - own_y / 2
+    solved = jnp.all(jnp.stack([c.status == Status.CONVERGED for c in couplings]))
+    cross, own_x, own_y = (c.value for c in couplings)
+    return cross - own_x / 2 - own_y / 2, solved

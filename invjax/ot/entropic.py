@@ -23,8 +23,8 @@ Potentials = tuple[Float[Array, " n"], Float[Array, " m"]]
 class EntropicCoupling(eqx.Module):
     """``P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon)``, never held unless ``matrix`` is asked for.
 
-    ``value`` is the optimal regularised cost (its dual). ``marginal_error`` is the sum of the L1 errors of both marginals, each over
-    its total; of a relaxed one, of its stationarity. ``duality_gap`` is the regularised cost of P less the dual value of the
+    ``value`` is the optimal regularised cost (its dual). ``marginal_error`` is the sum of the L1 errors of both marginals, each
+    over its total; of a relaxed one, of its stationarity. ``duality_gap`` is the regularised cost of P less the dual value of the
     potentials: it tends to zero with the error, from either side while P is not quite feasible. ``status`` is one of
     ``invjax.Status``; ``check(coupling)`` raises. f and g have implicit derivatives, the diagnostics none.
     """
@@ -116,7 +116,7 @@ def entropic_coupling(
 
 
 def _dual(potentials: Potentials, problem: Problem, epsilon: Array, relax: tuple[Any, Any]) -> Array:
-    """``<a, phi(f)> + <b, phi(g)> - epsilon (sum P - sum a sum b)``, ``phi(f) = rho (1 - exp(-f / rho))``, or f of a constraint."""
+    """``<a, phi(f)> + <b, phi(g)> - epsilon (sum P - sum a sum b)``; ``phi(f) = rho (1 - exp(-f / rho))``, f for a constraint."""
     (f, g), (a, b) = potentials, (problem.a, problem.b)
     mass = jnp.sum(fold_plan(problem, f, g, epsilon, lambda p, _: jnp.sum(p, 1)))
     linear = jnp.vdot(a, _conjugate(f, relax[0])) + jnp.vdot(b, _conjugate(g, relax[1]))

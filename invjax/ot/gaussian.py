@@ -23,7 +23,9 @@ class LinearMap(eqx.Module):
     target_mean: Float[Array, " d"]
 
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        return self.target_mean + jnp.matmul(x - self.mean, self.matrix.T, precision="highest")
+        x = jnp.asarray(x)
+        mean, target = (jnp.broadcast_to(m, x.shape) for m in (self.mean, self.target_mean))
+        return target + jnp.matmul(x - mean, self.matrix.T, precision="highest")
 
 
 @jax.custom_jvp

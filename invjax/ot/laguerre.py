@@ -41,7 +41,7 @@ class Cells(NamedTuple):
 
     def second_moments(self, sites: Float[Array, "m 2"]) -> Float[Array, " m"]:
         """``int |x - y_i|^2 dx`` over the cells."""
-        c, cross = self.corners - sites[:, None], self._cross()
+        c = self.corners - sites[:, None]
         following = jnp.roll(c, -1, 1)
         terms = jnp.sum(c**2 + c * following + following**2, -1)
         # Corners relative to the site: the triangles from the site to the edges, with their signs.
@@ -67,7 +67,7 @@ class _Cell(NamedTuple):
 
 
 def power_cells(sites: Float[Array, "m 2"], g: Float[Array, " m"], domain: Float[Array, "k 2"]) -> Cells:
-    """The cells of ``|x - y_i|^2 - g_i`` in a convex polygon with corners ``domain``, counter-clockwise. Time and memory O(m^2), O(m)."""
+    """Cells of ``|x - y_i|^2 - g_i`` in a convex polygon with corners ``domain``, counter-clockwise. Time O(m^2), memory O(m)."""
     m = sites.shape[0]
     heights = jnp.sum(sites**2, 1) - g
     scale = jnp.max(jnp.abs(domain)) * jnp.max(jnp.abs(sites)) + jnp.max(jnp.abs(heights))

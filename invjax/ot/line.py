@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -14,7 +13,7 @@ from ..types import real, require
 
 
 class LineCoupling(eqx.Module):
-    """The monotone coupling: ``masses[l]`` from ``x[rows[l]]`` to ``y[columns[l]]``, in n + m pairs, or n where both are uniform of n."""
+    """The monotone coupling: ``masses[l]`` from ``x[rows[l]]`` to ``y[columns[l]]``, in n + m pairs, or n if uniform."""
 
     rows: Int[Array, " l"]
     columns: Int[Array, " l"]
@@ -84,8 +83,8 @@ def _monotone(x: Array, y: Array, a: Array | None, b: Array | None) -> tuple[Arr
     ends_x = _levels(a, n, x.dtype) if a is None else jnp.cumsum(a[by_x])
     ends_y = _levels(b, m, y.dtype) if b is None else jnp.cumsum(b[by_y])
     # The levels of both in order: a level of x comes after the levels of y that are smaller, and before equal ones.
-    at_x = jnp.arange(n) + jnp.searchsorted(ends_y, ends_x)
-    at_y = jnp.arange(m) + jnp.searchsorted(ends_x, ends_y, side="right")
+    at_x = jnp.arange(n, dtype=jnp.int32) + jnp.searchsorted(ends_y, ends_x).astype(jnp.int32)
+    at_y = jnp.arange(m, dtype=jnp.int32) + jnp.searchsorted(ends_x, ends_y, side="right").astype(jnp.int32)
     size = n + m
     levels = jnp.zeros((size,), x.dtype).at[at_x].set(ends_x, unique_indices=True)
     levels = levels.at[at_y].set(ends_y, unique_indices=True)

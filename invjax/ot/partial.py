@@ -37,7 +37,7 @@ def partial(
     mass: Any,
     epsilon: Any,
     *,
-    init: Float[Array, " m"] | None = None,
+    init: tuple[Float[Array, " n"], Float[Array, " m"]] | None = None,
     atol: Any = None,
     max_steps: int = 1000,
 ) -> EntropicCoupling:
@@ -46,7 +46,7 @@ def partial(
     As balanced transport with a virtual source and a virtual target of cost zero, which take what does not move (Chapel, Alaya
     and Gasso 2020, NeurIPS; Caffarelli and McCann 2010). Marginals may have different sums. ``marginal_error`` and
     ``duality_gap`` are those of the extended problem: the moved mass is off by at most that error (times its total mass).
-    Otherwise as ``sinkhorn``; ``mass`` may be traced.
+    ``init`` is the pair (f, g) of a near problem. Otherwise as ``sinkhorn``; ``mass`` may be traced.
 
     Raises ``ValueError`` for a (known) mass that is not in (0, min(sum a, sum b)].
     """
@@ -58,8 +58,7 @@ def partial(
     mass = jnp.asarray(real(mass), problem.dtype)
     epsilon = epsilon_of(epsilon, problem.dtype)
     extended = _extended(problem, epsilon, jnp.maximum(total_b - mass, 0), jnp.maximum(total_a - mass, 0))
-    start = None if init is None else jnp.append(init, 0)
-    coupling = run(extended, epsilon, None, None, start, atol, max_steps)
+    coupling = run(extended, epsilon, None, None, _start(init, extended, epsilon), atol, max_steps)
     return _without_virtual(coupling, problem)
 
 
@@ -69,7 +68,7 @@ def progressive_partial(
     relax_b: Any,
     epsilon: Any,
     *,
-    init: Float[Array, " m"] | None = None,
+    init: tuple[Float[Array, " n"], Float[Array, " m"]] | None = None,
     atol: Any = None,
     max_steps: int = 1000,
 ) -> EntropicCoupling:
@@ -77,7 +76,7 @@ def progressive_partial(
 
     The rows with the lowest costs are served first; how the columns share the mass is loosely b, which has sum one as a has.
     A virtual column of cost zero and of mass ``1 - mass``, whose sum is a constraint, takes the rest, entropy included.
-    ``mass`` in (0, 1], ``relax_b`` and ``epsilon`` may be traced; ``init`` is the potential g of a near problem, which is what
+    ``mass`` in (0, 1], ``relax_b`` and ``epsilon`` may be traced; ``init`` is the pair (f, g) of a near problem, which is what
     makes a sequence of growing masses cheap. Errors are those of the extended problem.
 
     Raises ``ValueError`` for a mass outside (0, 1] and marginals of (known) sums other than one.
@@ -90,10 +89,9 @@ def progressive_partial(
     mass = jnp.asarray(real(mass), problem.dtype)
     weights = jnp.append(jnp.full(problem.b.shape, relax_b, problem.dtype), jnp.inf)
     columns = Problem(problem.cost, problem.a, mass * problem.b)
-    start = None if init is None else jnp.append(init, 0)
     epsilon = epsilon_of(epsilon, problem.dtype)
     extended = _extended(columns, epsilon, None, jnp.maximum(1 - mass, 0))
-    coupling = run(extended, epsilon, None, weights, start, atol, max_steps)
+    coupling = run(extended, epsilon, None, weights, _start(init, extended, epsilon), atol, max_steps)
     return _without_virtual(coupling, columns)
 
 
@@ -110,9 +108,18 @@ def _extended(problem: Problem, epsilon: Array, row: Array | None, column: Array
             jnp.pad(jnp.pad(x, ((0, 0), (0, 1))), ((0, int(side)), (0, 0))).at[x.shape[0] :, -1].set(1)
             for x, side in zip((cost.x, cost.y), sides, strict=True)
         ]
-        new = PointCost(*points, _WithVirtual(cost.cost_fn, corner))
+        new = PointCost(points[0], points[1], _WithVirtual(cost.cost_fn, corner))
     a = problem.a if row is None else jnp.append(problem.a, row)
     return Problem(new, a, jnp.append(problem.b, column))
+
+
+def _start(init: tuple[Array, Array] | None, extended: Problem, epsilon: Array) -> Array | None:
+    """The potential of the columns, the virtual one included: the soft minimum of the rows at cost zero."""
+    if init is None:
+        return None
+    f, g = init
+    a = extended.a[: f.shape[0]]
+    return jnp.append(g, -epsilon * jax.scipy.special.logsumexp(f / epsilon, b=a))
 
 
 def _without_virtual(coupling: EntropicCoupling, problem: Problem) -> EntropicCoupling:

@@ -118,18 +118,18 @@ class PolygonNewton(eqx.Module):
 def polygon_transport(
     sites: Float[Array, "m 2"],
     b: Float[Array, " m"] | None = None,
-    domain: Float[Array, "k 2"] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),
+    domain: Any = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),
     *,
     atol: Any = None,
     max_steps: int = 100,
 ) -> PolygonTransport:
     """The optimal map for ``|x - y|^2`` of the uniform law on a convex polygon to sites of masses b, uniform by default.
 
-    ``domain`` lists corners counter-clockwise, the unit square by default. Exact but for rounding: cells are polygons. Time
-    O(m^2) a step. ``atol`` bounds the L1 error of the masses, the square root of the machine epsilon by default.
+    ``domain`` (k, 2) lists corners counter-clockwise, the unit square by default. Exact but for rounding: cells are polygons.
+    Time O(m^2) a step. ``atol`` bounds the L1 error of the masses, the square root of the machine epsilon by default.
 
-    Raises ``ValueError`` for sites not in the plane or not distinct, masses that are not positive and of sum one, and a domain that is not convex
-    and counter-clockwise.
+    Raises ``ValueError`` for sites not in the plane or not distinct, masses that are not positive and of sum one, and a domain
+    that is not convex and counter-clockwise.
     """
     sites = cloud(sites, "sites", 2, 1)
     b = masses(b, sites, "b")
@@ -169,11 +169,11 @@ def _start(sites: Array, domain: Array) -> Array:
     centre = (jnp.max(sites, 0) + jnp.min(sites, 0)) / 2
     edges = jnp.roll(domain, -1, 0) - domain
     normals = jnp.stack([edges[:, 1], -edges[:, 0]], 1)
-    room = jnp.sum((domain - middle) * normals, 1)
-    reach = jnp.max((sites - centre) @ normals.T, 0)
+    room = jnp.sum((domain - middle[None]) * normals, 1)
+    reach = jnp.max((sites - centre[None]) @ normals.T, 0)
     ratio = jnp.minimum(1, 0.9 * jnp.min(room / jnp.maximum(reach, jnp.finfo(sites.dtype).tiny)))
-    shrunk = middle + ratio * (sites - centre)
-    inside = jnp.all((sites - middle) @ normals.T <= 0.99 * room[None])
+    shrunk = middle[None] + ratio * (sites - centre[None])
+    inside = jnp.all((sites - middle[None]) @ normals.T <= 0.99 * room[None])
     return jnp.where(inside, 0.0, jnp.sum(sites**2, 1) - jnp.sum(shrunk**2, 1) / ratio)
 
 

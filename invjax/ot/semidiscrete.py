@@ -43,7 +43,7 @@ class SiteMap(eqx.Module):
 
     @property
     def heights(self) -> Float[Array, " m"]:
-        """``h`` of Brenier's potential ``max_j <x, y_j> + h_j``, whose gradient is the map for the squared distance; mean zero."""
+        """``h``, of mean zero, of Brenier's potential ``max_j <x, y_j> + h_j``, whose gradient is the map for ``|x - y|^2``."""
         h = (self.g - jnp.sum(self.sites**2, 1)) / 2
         return h - jnp.mean(h)
 
@@ -53,7 +53,7 @@ class SemiDiscreteState(NamedTuple):
 
     position: Float[Array, " m"]
     last: Float[Array, " m"]
-    count: Int[Array, ""]
+    done: Int[Array, ""]
 
 
 class SemiDiscreteInfo(NamedTuple):
@@ -64,7 +64,7 @@ class SemiDiscreteInfo(NamedTuple):
 
 
 class SemiDiscrete(eqx.Module):
-    """Averaged stochastic ascent of ``E_x[min_j c(x, y_j) - g_j] + <b, g>``: ``g <- g + h_k (b - shares)``, ``h_k = h / sqrt(k)``.
+    """Averaged stochastic ascent of ``E_x[min_j c(x, y_j) - g_j] + <b, g>``: ``g <- g + h / sqrt(k) (b - shares)``.
 
     A random method for ``iterate``; the position is the average of the potentials of the second half of the steps so far,
     and ``method.map(position)`` is the map. ``source(key, num)`` draws points (num, d), ``batch_size`` a step, which should be
@@ -112,7 +112,7 @@ class SemiDiscrete(eqx.Module):
     def step(self, key: PRNGKeyArray, state: SemiDiscreteState) -> tuple[SemiDiscreteState, SemiDiscreteInfo]:
         """One step with a fresh sample."""
         shares = self.shares(state.last, self.source(key, self.batch_size).astype(self.sites.dtype))
-        count = state.count + 1
+        count = state.done + 1
         step = self.step_size / jnp.sqrt(count.astype(self.sites.dtype))
         last = state.last + step * (self.b - shares)
         last = last - jnp.vdot(self.b, last)

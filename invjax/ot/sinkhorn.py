@@ -77,7 +77,7 @@ class Sinkhorn(eqx.Module):
         n, m = self.problem.shape
         new, mismatch = (self._scaled if n * m <= _HELD else self._plain)(g, epsilon)
         b = self.problem.b
-        residual = jnp.sum(b * jnp.abs(mismatch)) / jnp.sum(b) + (epsilon > self.epsilon)
+        residual = jnp.sum(b * jnp.abs(mismatch)) / jnp.sum(b) + jnp.where(epsilon > self.epsilon, 1, 0).astype(b.dtype)
         return SinkhornState(self.centred(new), jnp.maximum(epsilon / 4, self.epsilon)), SinkhornInfo(residual)
 
     def fixed_point(self, g: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -179,6 +179,7 @@ def tolerance(atol: Any, dtype: Any) -> Any:
 def run(
     problem: Problem, epsilon: Array, relax_a: Any, relax_b: Any, init: Any, atol: Any, max_steps: int
 ) -> EntropicCoupling:
+    """The coupling by Sinkhorn's iteration, of arguments that are known to be right."""
     method = Sinkhorn(problem, epsilon, relax_a, relax_b, start_epsilon=None if init is None else epsilon)
     start = jnp.zeros_like(problem.b) if init is None else init
     solution = solve(method, start, rtol=0.0, atol=tolerance(atol, problem.dtype), max_steps=max_steps)
@@ -187,6 +188,7 @@ def run(
 
 @eqx.filter_jit
 def finish(method: Sinkhorn, solution: Solution) -> EntropicCoupling:
+    """The coupling of the potential of the columns that was found."""
     f = method.rows(solution.position, method.epsilon)
     return entropic_coupling(
         method.problem, method.epsilon, (f, solution.position), (method.relax_a, method.relax_b), solution

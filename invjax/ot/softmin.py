@@ -17,7 +17,7 @@ from .problem import Problem
 
 
 def softmin(cost: Cost, g: Float[Array, " m"], b: Float[Array, " m"], epsilon: Float[Array, ""]) -> Float[Array, " n"]:
-    """``-epsilon log sum_j b_j exp((g_j - C_ij) / epsilon)`` for every row: the best potential of the rows for that of the columns."""
+    """``-epsilon log sum_j b_j exp((g_j - C_ij) / epsilon)`` for every row: the best potential for that of the columns."""
     return map_rows(cost, lambda c: softmin_of(c, g, b, epsilon)[0])
 
 

@@ -90,7 +90,7 @@ class SemiDualInfo(NamedTuple):
 
 
 class SparseTransport(eqx.Module):
-    """L-BFGS on the semi-dual ``S(f) = <f, a> - sum_j max_t <f - c_j, t> - gamma |t|^2 / 2`` over ``|t|_0 <= k``, ``t in b_j simplex``.
+    """L-BFGS on the semi-dual ``S(f) = <f, a> - sum_j max_t <f - c_j, t> - gamma |t|^2 / 2``, ``|t|_0 <= k``, ``sum t = b_j``.
 
     The method behind ``sparse_transport``; its position is f. S is concave whatever k, and smooth where the k-th and the next
     of the ``f - c_j`` differ. The maximisers are the columns of the coupling, read off by ``columns``.

@@ -56,9 +56,9 @@ def test_outliers_stay():
     r = np.random.default_rng(3)
     x = r.normal(size=(50, 2))
     y = np.concatenate([x[:40] + 0.1, 30 + r.normal(size=(10, 2))])
-    found = check(ot.partial(ot.between(x, y), 0.8, 0.05))
+    found = check(ot.partial(ot.between(x, y), 0.8, 0.05, atol=1e-4))
     np.testing.assert_allclose(np.asarray(found.matrix)[:, 40:].sum(), 0, atol=1e-6)
-    np.testing.assert_allclose(np.asarray(found.matrix)[:, :40].sum(), 0.8, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(found.matrix)[:, :40].sum(), 0.8, atol=2e-4)
 
 
 def test_progressive_mass_rows_and_columns():
@@ -102,7 +102,9 @@ def test_permutations():
 def test_growing_masses_start_from_the_last():
     p = ot.Problem(costs(6))
     last = check(ot.progressive_partial(p, 0.5, 1.0, 0.05, atol=1e-10))
-    cold, warm = (check(ot.progressive_partial(p, 0.52, 1.0, 0.05, init=init, atol=1e-10)) for init in (None, last.g))
+    cold, warm = (
+        check(ot.progressive_partial(p, 0.52, 1.0, 0.05, init=init, atol=1e-10)) for init in (None, (last.f, last.g))
+    )
     assert warm.num_steps < cold.num_steps
     np.testing.assert_allclose(warm.matrix, cold.matrix, atol=1e-8)
 
