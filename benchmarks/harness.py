@@ -26,7 +26,21 @@ import jax
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
-PEERS = ("astra", "bm3d", "deepinv", "finufft", "keops", "nfft", "pyproximal", "scico", "sigpy", "skimage", "torch")
+PEERS = (
+    "astra",
+    "bm3d",
+    "deepinv",
+    "finufft",
+    "geomloss",
+    "keops",
+    "nfft",
+    "pot",
+    "pyproximal",
+    "scico",
+    "sigpy",
+    "skimage",
+    "torch",
+)
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ from ..kernels import (
     tabulate_field,
 )
 from ..kernels.clouds import cloud, require_sum_one
+from ..ot.line import line_cost
 from ..types import real, require
 
 
@@ -141,10 +142,7 @@ class SlicedWassersteinEnergy(eqx.Module):
         particles = cloud(particles, "particles", self.target.shape[1], 1)
 
         def one(u: Array, v: Array) -> Array:
-            # Steps of both quantile functions, cut at the levels of either.
-            levels = jnp.sort(jnp.concatenate([_levels(u), _levels(v)]))
-            middle = (levels[1:] + levels[:-1]) / 2
-            return jnp.sum((levels[1:] - levels[:-1]) * (_quantile(u, middle) - _quantile(v, middle)) ** 2)
+            return line_cost(u, v, None, None, jnp.full((), 2.0, u.dtype))
 
         return self._mean(particles, one) / 2
 
@@ -221,17 +219,6 @@ def checked_velocity(energy: Any, particles: Array) -> tuple[Array, Array]:
     if hasattr(energy, "checked_velocity"):
         return energy.checked_velocity(particles)
     return energy.velocity(particles), jnp.asarray(False)
-
-
-def _levels(u: Array) -> Array:
-    n = u.shape[0]
-    return jnp.arange(n + 1, dtype=u.dtype) / n
-
-
-def _quantile(u: Array, levels: Array) -> Array:
-    n = u.shape[0]
-    index = jnp.clip(jnp.floor(levels * n), 0, n - 1).astype(jnp.int32)
-    return jnp.sort(u)[index]
 
 
 def _level_means(v: Array, n: int) -> Array:

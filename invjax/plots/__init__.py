@@ -1,4 +1,4 @@
-"""Pictures of images, errors, uncertainty, traces, coverage and flows, as matplotlib figures.
+"""Pictures of images, errors, uncertainty, traces, coverage, flows and transport, as matplotlib figures.
 
 Every function takes arrays and returns a ``matplotlib.figure.Figure`` made without pyplot: no backend, no global state,
 nothing to close. The figure shows itself in a notebook; ``save_figure`` and ``figure_png`` write it. Images are ``(H, W)``,
@@ -10,9 +10,12 @@ from .figures import NotebookFigure, figure_png, save_figure
 from .flows import particles, trajectories
 from .images import error_map, panel, uncertainty
 from .laws import quantiles
+from .transport import cells, couplings, transport_lines
 
 __all__ = [
     "NotebookFigure",
+    "cells",
+    "couplings",
     "coverage_curve",
     "energy_decay",
     "error_map",
@@ -23,5 +26,6 @@ __all__ = [
     "save_figure",
     "traces",
     "trajectories",
+    "transport_lines",
     "uncertainty",
 ]

@@ -1,0 +1,92 @@
+"""Exact transport: assignments against SciPy, POT and ott-jax; sliced distances against POT. float32 unless said."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import Peer, Stopwatch, against, emit, interleave, parser, peer_pythons, record, without
+
+from invjax import ot
+
+
+def _lines(mine: dict, peers: list[Peer], quality: float, as_good: Any) -> list[dict]:
+    lines = []
+    for peer in peers:
+        if peer.missing:
+            lines.append(without(mine, peer))
+        for variant, facts in peer.facts.items():
+            good = as_good(quality, facts["value"])
+            lines.append(against(mine, peer, variant, facts["value"], ours_is_as_good=good))
+    return lines
+
+
+def assignments(args: Any, sizes: tuple[int, ...]) -> list[dict]:
+    """The best permutation of random costs and of clouds in the plane, float64."""
+    lines = []
+    for n in sizes:
+        r = np.random.default_rng(0)
+        x, y = r.normal(size=(n, 2)), r.normal(size=(n, 2)) + 1
+        for case, cost in (
+            ("random costs", r.uniform(size=(n, n))),
+            ("plane", np.sum((x[:, None] - y[None]) ** 2, -1)),
+        ):
+            problem = ot.Problem(jnp.asarray(cost))
+            watch = Stopwatch(lambda p=problem: ot.assignment(p))
+            peers = [
+                Peer("SciPy and ott-jax", "scipy_assignment.py", sys.executable, {"cost": cost}),
+                Peer("POT", "pot_assignment.py", peer_pythons(args).get("pot"), {"cost": cost}),
+            ]
+            interleave({"assignment": watch}, peers, args.repeats or 5)
+            value = float(watch.result.transport_cost())
+            mine = record(
+                f"assignment, {case}, n = {n}", {"n": n}, watch.times(), value, "cost", dtype="float64",
+                duality_gap=float(watch.result.duality_gap),
+            )  # fmt: skip
+            lines += _lines(mine, peers, value, lambda a, b: a <= b * (1 + 1e-9))
+            for peer in peers:
+                peer.close()
+    return lines
+
+
+def sliced(args: Any, shapes: tuple[tuple[int, int, int], ...]) -> list[dict]:
+    """SW_2 of clouds (n, d) by the same directions."""
+    lines = []
+    for n, d, num in shapes:
+        r = np.random.default_rng(1)
+        x, y = (r.normal(size=(n, d)).astype(np.float32) + shift for shift in (0, np.float32(0.5)))
+        theta = r.normal(size=(num, d)).astype(np.float32)
+        theta /= np.linalg.norm(theta, axis=1, keepdims=True)
+        given = [jnp.asarray(v) for v in (x, y, theta)]
+        watch = Stopwatch(lambda g=given: ot.sliced_wasserstein(*g).distance)
+        gradient = Stopwatch(lambda g=given: _gradient(*g))
+        peer = Peer("POT", "pot_sliced.py", peer_pythons(args).get("pot"), {"x": x, "y": y, "directions": theta})
+        interleave({"distance": watch, "gradient": gradient}, [peer], args.repeats or 5)
+        value = float(watch.result)
+        sizes = {"n": n, "d": d, "directions": num}
+        case = f"sliced, n = {n}, d = {d}, {num} directions"
+        mine = record(case, sizes, watch.times(), value, "distance")
+        lines += _lines(mine, [peer], value, lambda a, b: abs(a - b) < 1e-4 * b)
+        lines.append(record(f"{case}/gradient", sizes, gradient.times(), value, "distance"))
+        peer.close()
+    return lines
+
+
+@jax.jit
+def _gradient(x: Any, y: Any, theta: Any) -> Any:
+    return jax.grad(lambda x: ot.sliced_wasserstein(x, y, theta).distance)(x)
+
+
+def main() -> None:
+    args = parser(__doc__.splitlines()[0]).parse_args()
+    lines = sliced(args, ((500, 3, 50),) if args.quick else ((2000, 3, 100), (10_000, 10, 100), (100_000, 3, 50)))
+    jax.config.update("jax_enable_x64", True)
+    lines += assignments(args, (64,) if args.quick else (128, 512, 1024))
+    emit(lines)
+
+
+if __name__ == "__main__":
+    main()

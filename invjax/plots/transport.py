@@ -1,0 +1,143 @@
+"""Transport: couplings as matrices and as lines between two clouds, and the cells of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from .figures import COLOURS, charts, columns_of, legend
+
+_EDGE = "#666666"
+
+
+def couplings(
+    matrices: Mapping[str, Any],
+    *,
+    columns: int | None = None,
+    xlabel: str = "target",
+    ylabel: str = "source",
+    title: str | None = None,
+) -> Figure:
+    """Couplings side by side, each an ``(n, m)`` matrix whose rows are drawn from the top.
+
+    Dark is much mass: the shade goes with the square root of an entry over the largest of its matrix, so that entries of one per
+    cent of it can be seen. What is not finite is red. Raises ``ValueError`` for what is not a matrix, and for negative entries.
+    """
+    given = {name: _matrix(m, f"matrices {name!r}") for name, m in _some(matrices, "matrices").items()}
+    columns = columns_of(len(given)) if columns is None else columns
+    edge = 2.6 if columns > 2 else 3.2
+    figure, axes = charts(list(given), (edge, edge), columns, title=title, names=[], labels=(xlabel, ylabel))
+    for axis, matrix in zip(axes, given.values(), strict=True):
+        top = np.nanmax(matrix, initial=0) or 1.0
+        shades = matplotlib.colormaps["Greys"].with_extremes(bad="red")
+        axis.imshow(matrix, cmap=shades, norm=PowerNorm(0.5, 0, top), aspect="auto", interpolation="nearest")
+        axis.grid(False)
+    return figure
+
+
+def transport_lines(
+    x: Any,
+    y: Any,
+    matrices: Mapping[str, Any],
+    *,
+    least: float = 0.02,
+    columns: int | None = None,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str | None = None,
+) -> Figure:
+    """Couplings of two clouds in the plane as lines: from ``x`` (n, 2), dots, to ``y`` (m, 2), rings, side by side.
+
+    A line is the darker the more mass goes along it, relative to the most that does; less than the share ``least`` is not drawn.
+    Dots and rings are as large as their row and column sums say, so mass that stays where it is can be seen.
+    Raises ``ValueError`` for shapes that do not fit, negative or non-finite entries.
+    """
+    x, y = _plane(x, "x"), _plane(y, "y")
+    given = {}
+    for name, m in _some(matrices, "matrices").items():
+        given[name] = _matrix(m, f"matrices {name!r}")
+        if given[name].shape != (len(x), len(y)) or not np.isfinite(given[name]).all():
+            raise ValueError(f"matrices {name!r}: expected finite, shape {(len(x), len(y))}, got {given[name].shape}")
+    columns = columns_of(len(given)) if columns is None else columns
+    points = np.concatenate([x, y])
+    spans = np.ptp(points, axis=0) + 1e-12
+    edge = 2.6 if columns > 2 else 3.3
+    size = (edge, edge * float(np.clip(spans[1] / spans[0], 0.4, 1.3)))
+    names = ["source", "target"]
+    figure, axes = charts(
+        list(given), size, columns, title=title, names=names, labels=(xlabel, ylabel), sharex=True, sharey=True
+    )
+    for axis, matrix in zip(axes, given.values(), strict=True):
+        most = matrix.max() or 1.0
+        i, j = np.nonzero(matrix >= max(least, 1e-12) * most)
+        shades = np.zeros((len(i), 4))  # black
+        shades[:, 3] = 0.1 + 0.6 * matrix[i, j] / most
+        axis.add_collection(LineCollection(list(np.stack([x[i], y[j]], 1)), colors=shades, linewidths=0.8, zorder=1))
+        largest = float(np.clip(3000 / len(points), 8, 40))
+        filled: Any = {"color": COLOURS[0], "label": "source"}
+        hollow: Any = {"facecolors": "none", "edgecolors": COLOURS[1], "label": "target"}
+        for cloud, mass, style in ((x, matrix.sum(1), filled), (y, matrix.sum(0), hollow)):
+            size_of = 2 + largest * mass / (mass.max() or 1.0)
+            axis.scatter(cloud[:, 0], cloud[:, 1], s=size_of, linewidths=0.9, zorder=2, **style)
+        axis.set_aspect("equal")
+    legend(figure, names, axes[0])
+    return figure
+
+
+def cells(
+    corners: Any,
+    sites: Any,
+    *,
+    values: Any = None,
+    colormap: str = "viridis",
+    title: str | None = None,
+) -> Figure:
+    """Cells ``(m, v, 2)``, as ``ot.power_cells`` and ``ot.polygon_transport`` have them, and a line from each centre to its site.
+
+    ``sites`` is (m, 2). ``values`` (m,) colour the cells, from dark (low) to bright. The line of a cell goes from the mean of its
+    corners to the site that its mass goes to. Raises ``ValueError`` for shapes that do not fit.
+    """
+    polygons, sites = np.asarray(corners, np.float64), _plane(sites, "sites")
+    if polygons.ndim != 3 or polygons.shape[::2] != (len(sites), 2):
+        raise ValueError(f"corners: expected shape ({len(sites)}, v, 2), got {polygons.shape}")
+    if values is not None and np.shape(values) != (len(sites),):
+        raise ValueError(f"values: expected shape {(len(sites),)}, got {np.shape(values)}")
+    figure, (axis,) = charts([""], (4.2, 4.2), 1, title=title, names=["site"], labels=("", ""))
+    faces: Any = {"facecolors": "#F2F2F2"} if values is None else {"array": np.asarray(values), "cmap": colormap}
+    axis.add_collection(PolyCollection(list(polygons), edgecolors=_EDGE, linewidths=0.6, **faces))
+    centres = polygons.mean(1)
+    axis.add_collection(LineCollection(list(np.stack([centres, sites], 1)), colors=_EDGE, linewidths=0.6))
+    axis.scatter(sites[:, 0], sites[:, 1], s=8, color=COLOURS[1], label="site", zorder=3)
+    axis.autoscale_view()
+    axis.set_aspect("equal")
+    axis.grid(False)
+    legend(figure, ["site"], axis)
+    return figure
+
+
+def _some(named: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if not named:
+        raise ValueError(f"{name}: expected at least one, got none")
+    return named
+
+
+def _matrix(m: Any, name: str) -> np.ndarray:
+    matrix = np.asarray(m, np.float64)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"{name}: expected a matrix (n, m), got shape {matrix.shape}")
+    if np.nanmin(matrix, initial=0) < 0:
+        raise ValueError(f"{name}: expected entries >= 0, got minimum {np.nanmin(matrix)}")
+    return np.where(np.isfinite(matrix), matrix, np.nan)
+
+
+def _plane(x: Any, name: str) -> np.ndarray:
+    points = np.asarray(x, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all() or not len(points):
+        raise ValueError(f"{name}: expected finite points (n, 2), got shape {points.shape}")
+    return points

@@ -1,0 +1,84 @@
+"""Figures of couplings and cells: what is drawn is what was given."""
+
+import jax.numpy as jnp
+import matplotlib.colors
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+
+from invjax import ot, plots
+
+
+def clouds(n=6, m=5):
+    r = np.random.default_rng(0)
+    return r.normal(size=(n, 2)), r.normal(size=(m, 2)) + 2
+
+
+def drawn(figure, kind):
+    return [c for axis in figure.axes for c in axis.collections if isinstance(c, kind)]
+
+
+def test_couplings_are_shown_whole():
+    x, y = clouds()
+    found = ot.sinkhorn(ot.between(x, y), 0.5).matrix
+    other = np.zeros((3, 2))
+    other[1, 1] = np.nan
+    figure = plots.couplings({"entropic": found, "empty": other}, title="Couplings")
+    (first,), (second,) = (axis.images for axis in figure.axes)
+    np.testing.assert_allclose(first.get_array(), found)
+    assert first.norm.vmax == pytest.approx(float(found.max()))
+    assert second.get_array().mask.sum() == 1
+    assert matplotlib.colors.to_rgb(second.cmap.get_bad()) == (1, 0, 0)
+    assert [axis.get_title() for axis in figure.axes] == ["entropic", "empty"]
+    assert plots.figure_png(figure)[:4] == b"\x89PNG"
+
+
+def test_lines_join_what_mass_joins():
+    """One line for each pair of the assignment, from source to target; of an entropic coupling those above the least share."""
+    x, y = clouds(6, 6)
+    found = ot.assignment(ot.between(x, y))
+    soft = np.asarray(ot.sinkhorn(ot.between(x, y), 1.0).matrix)
+    figure = plots.transport_lines(x, y, {"exact": found.matrix, "soft": soft}, least=0.1)
+    exact, entropic = drawn(figure, LineCollection)
+    segments = np.array(exact.get_segments())
+    np.testing.assert_allclose(segments[:, 0], x)
+    np.testing.assert_allclose(segments[:, 1], y[np.asarray(found.columns)])
+    assert len(entropic.get_segments()) == np.sum(soft >= 0.1 * soft.max())
+    shades = entropic.get_colors()[:, 3]
+    assert shades.min() < 0.3 < 0.6 < shades.max()
+    dots = drawn(figure, PathCollection)
+    np.testing.assert_allclose(dots[0].get_offsets(), x)
+    np.testing.assert_allclose(dots[1].get_offsets(), y)
+
+
+def test_cells_are_the_polygons():
+    r = np.random.default_rng(1)
+    sites = r.uniform(0.1, 0.9, size=(12, 2))
+    found = ot.polygon_transport(sites)
+    figure = plots.cells(found.cells.corners, sites, values=found.cells.areas())
+    (polygons,) = drawn(figure, PolyCollection)
+    assert len(polygons.get_paths()) == 12
+    np.testing.assert_allclose(polygons.get_array(), found.cells.areas())
+    (site_dots,) = drawn(figure, PathCollection)
+    np.testing.assert_allclose(site_dots.get_offsets(), sites)
+    assert plots.figure_png(plots.cells(found.cells.corners, sites))[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plots.couplings({}), "matrices: expected at least one"),
+        (lambda: plots.couplings({"a": np.ones(3)}), "matrices 'a': expected a matrix"),
+        (lambda: plots.couplings({"a": -np.ones((2, 2))}), "matrices 'a': expected entries >= 0"),
+        (
+            lambda: plots.transport_lines(np.ones((2, 3)), np.ones((2, 2)), {"a": np.eye(2)}),
+            "x: expected finite points",
+        ),
+        (lambda: plots.transport_lines(*clouds(), {"a": np.eye(2)}), "matrices 'a': expected finite, shape"),
+        (lambda: plots.cells(np.ones((2, 4, 2)), np.ones((3, 2))), "corners: expected shape"),
+        (lambda: plots.cells(np.ones((3, 4, 2)), np.ones((3, 2)), values=jnp.ones(2)), "values: expected shape"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
