@@ -59,6 +59,8 @@ def test_cells_are_the_polygons():
     (polygons,) = drawn(figure, PolyCollection)
     assert len(polygons.get_paths()) == 12
     np.testing.assert_allclose(polygons.get_array(), found.cells.areas())
+    (lines,) = drawn(figure, LineCollection)
+    np.testing.assert_allclose(np.array(lines.get_segments()), np.stack([found.cells.centroids(), sites], 1), atol=1e-9)
     (site_dots,) = drawn(figure, PathCollection)
     np.testing.assert_allclose(site_dots.get_offsets(), sites)
     assert plots.figure_png(plots.cells(found.cells.corners, sites))[:4] == b"\x89PNG"
