@@ -24,6 +24,7 @@ from .pairing import EntropicPairing, ExactPairing
 from .partial import partial, progressive_partial
 from .polygon import PolygonNewton, PolygonTransport, polygon_transport
 from .problem import Problem, between
+from .semantic import SemanticPartial, semantic_partial
 from .semidiscrete import SemiDiscrete, SiteMap
 from .sinkhorn import Sinkhorn, sinkhorn, unbalanced
 from .sliced import (
@@ -55,6 +56,7 @@ __all__ = [
     "PolygonTransport",
     "PolynomialProjection",
     "Problem",
+    "SemanticPartial",
     "SemiDiscrete",
     "Sinkhorn",
     "SinkhornNewton",
@@ -77,6 +79,7 @@ __all__ = [
     "polygon_transport",
     "power_cells",
     "progressive_partial",
+    "semantic_partial",
     "sinkhorn",
     "sinkhorn_divergence",
     "sinkhorn_newton",

@@ -82,7 +82,7 @@ def progressive_partial(
     Raises ``ValueError`` for a mass outside (0, 1] and marginals of (known) sums other than one.
     Source: Zhang, Ren and He (2024), arXiv 2404.03446, section 3.3.
     """
-    require(mass, "mass", positive=True, shape=(), below=1 + 1e-6)
+    require_mass(mass)
     require(relax_b, "relax_b", positive=True, shape=())
     require_sum_one(problem.a, "a")
     require_sum_one(problem.b, "b")
@@ -93,6 +93,11 @@ def progressive_partial(
     extended = _extended(columns, epsilon, None, jnp.maximum(1 - mass, 0))
     coupling = run(extended, epsilon, None, weights, _start(init, extended, epsilon), atol, max_steps)
     return _without_virtual(coupling, columns)
+
+
+def require_mass(mass: Any) -> None:
+    """Raise ``ValueError`` unless a share of a mass of one is in (0, 1], up to rounding."""
+    require(mass, "mass", positive=True, shape=(), below=1 + 1e-6)
 
 
 def _extended(problem: Problem, epsilon: Array, row: Array | None, column: Array) -> Problem:

@@ -122,6 +122,13 @@ CASES = {
         lambda out: out.value + out.transport_cost(),
         along=("C", "a", "b", "epsilon", "mass", "relax_b"),
     ),
+    "semantic_partial": Case(
+        lambda r: matrix(r) | {"mass": r.uniform(0.4, 0.7), "lam": r.uniform(0.1, 0.3), "S": np.eye(N) + 0.3},
+        lambda C, a, b, epsilon, mass, lam, S: ot.semantic_partial(
+            ot.Problem(C, a, b), S, mass, lam, 1.0, epsilon, atol=tight(C.dtype), rtol=100 * tight(C.dtype)
+        ),
+        None,
+    ),
     "sparse": Case(
         matrix,
         lambda C, a, b, epsilon: ot.sparse_transport(ot.Problem(C, a, b), epsilon, 6, atol=tight(C.dtype)),
