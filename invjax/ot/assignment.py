@@ -7,6 +7,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..drive import Status
@@ -56,8 +57,11 @@ def assignment(problem: Problem) -> Assignment:
     if n != m:
         raise ValueError(f"problem: expected as many rows as columns, got shape {(n, m)}")
     for mass, name in ((problem.a, "a"), (problem.b, "b")):
-        if not isinstance(mass, jax.core.Tracer) and float(mass.max() - mass.min()) > 1e-5 * float(mass.max()):
-            raise ValueError(f"{name}: expected equal masses, got values from {mass.min():.6g} to {mass.max():.6g}")
+        if isinstance(mass, jax.core.Tracer):
+            continue
+        least, most = (float(end(np.asarray(mass))) for end in (np.min, np.max))
+        if most - least > 1e-5 * most:
+            raise ValueError(f"{name}: expected equal masses, got values from {least:.6g} to {most:.6g}")
     return _assignment(problem)
 
 
