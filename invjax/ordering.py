@@ -1,7 +1,7 @@
 """Sorting of one array of floats, fast on CPU.
 
-XLA's sort calls a comparison of floats, or of tuples, through a function; one array of integers it sorts by machine code, some six
-times faster on CPU. So floats are sorted as the integers of the same order, and indices travel in the low half of an integer.
+XLA's sort calls a comparison of floats, or of tuples, through a function; one array of integers it sorts by machine code, six
+times as fast on CPU. So floats are sorted as the integers of the same order, and indices travel in the low half of an integer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def argsort(x: Float[Array, " n"]) -> Int[Array, " n"]:
 def _key(x: Array) -> Array:
     """Integers in the order of the floats: of negative ones, whose bits grow with the size, all but the sign are flipped."""
     bits = jnp.finfo(x.dtype).bits
-    x = jnp.where(jnp.isnan(x), jnp.asarray(jnp.nan, x.dtype), jnp.where(x == 0, jnp.zeros_like(x), x))  # one NaN, one 0
+    x = jnp.where(
+        jnp.isnan(x), jnp.asarray(jnp.nan, x.dtype), jnp.where(x == 0, jnp.zeros_like(x), x)
+    )  # one NaN, one 0
     return _flip(jax.lax.bitcast_convert_type(x, _INTEGERS[bits]))
 
 

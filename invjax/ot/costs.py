@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..kernels.clouds import floating, pair
-from ..kernels.dense import from_differences, square_distances, tiles
+from ..kernels.dense import from_differences, square_distances
 from ..types import norm, real, require
 
 _AREA = 1 << 20  # entries of a tile: 4 MB in float32
@@ -50,8 +50,13 @@ class Distance(eqx.Module):
         else:
             sizes = jnp.abs(difference)
             length = jnp.sum(sizes) if self.order == 1 else jnp.max(sizes, initial=0)
-        positive = length > 0
-        return jnp.where(positive, jnp.where(positive, length, 1) ** self.power.astype(length.dtype), 0)
+        return power_of(length, self.power.astype(length.dtype))
+
+
+def power_of(size: Array, exponent: Array) -> Array:
+    """``s^p`` of sizes ``s >= 0``, whose derivatives in s and in p are zero at s = 0."""
+    zero = size == 0
+    return jnp.where(zero, 0, jnp.where(zero, 1, size) ** exponent)
 
 
 class MatrixCost(eqx.Module):
@@ -82,7 +87,7 @@ class MatrixCost(eqx.Module):
 
 
 class PointCost(eqx.Module):
-    """Costs ``C_ij = c(x_i, y_j)`` of clouds x (n, d) and y (m, d), never held as a matrix.
+    """Costs ``C_ij = c(x_i, y_j)`` of clouds x (n, d) and y (m, d): a matrix only where a solver finds that it is small.
 
     ``cost_fn`` is any function of two points; one that also has ``all_pairs(x, y)``, as ours and those of ott-jax do, is
     evaluated by it.
@@ -156,13 +161,17 @@ def map_rows(cost: Cost, fn: Callable[..., PyTree], *rows: Array) -> PyTree:
     """``fn(C, *rows)`` of all rows: ``fn`` takes costs ``(r, m)`` and r entries of each array, and returns r rows.
 
     A matrix that is there is taken whole; costs of points are made in tiles of ``2^20`` entries, whose memory is the only one
-    needed, also under differentiation.
+    needed, also under differentiation. The last tile is filled up by its last row, for which ``fn`` is known to be fine.
     """
     n, m = cost.shape
     if isinstance(cost, MatrixCost) or n * m <= _AREA:
         return fn(cost.block(cost.rows), *rows)
     height = max(1, _AREA // m)
-    cut = [tiles(a, height) for a in (cost.rows, *rows)]
+    missing = -n % height
+    cut = [
+        jnp.concatenate([a, jnp.repeat(a[-1:], missing, 0)]).reshape(-1, height, *a.shape[1:])
+        for a in (cost.rows, *rows)
+    ]
     of_tile = jax.checkpoint(lambda part: fn(cost.block(part[0]), *part[1:]), prevent_cse=False)
     made = jax.lax.map(of_tile, cut)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], made)

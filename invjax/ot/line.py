@@ -6,10 +6,13 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..kernels.clouds import floating, require_sum_one
+from ..kernels.clouds import floating, masses
+from ..ordering import argsort, sort
 from ..types import real, require
+from .costs import power_of
 
 
 class LineCoupling(eqx.Module):
@@ -61,55 +64,55 @@ def line_wasserstein(
 
 def line_cost(x: Array, y: Array, a: Array | None, b: Array | None, power: Array) -> Float[Array, ""]:
     """``W_p^p`` of arguments that are known to be right; None stands for uniform weights."""
-    if a is None and b is None and x.shape == y.shape:
-        return jnp.mean(power_of(jnp.sort(x) - jnp.sort(y), power))
-    rows, columns, masses = _monotone(x, y, a, b)
-    return jnp.sum(masses * power_of(x[rows] - y[columns], power))
-
-
-def power_of(difference: Array, power: Array) -> Array:
-    """``|d|^p``, whose derivative in d and in p is zero at d = 0."""
-    size = jnp.abs(difference)
-    positive = size > 0
-    return jnp.where(positive, jnp.where(positive, size, 1) ** power, 0)
+    if a is None and b is None:  # the sorted points are all that counts, and sorting alone is cheaper than ordering
+        rows, columns, shares = _uniform(x.shape[0], y.shape[0], x.dtype)
+        return jnp.sum(shares * power_of(jnp.abs(sort(x)[rows] - sort(y)[columns]), power))
+    rows, columns, shares = _monotone(x, y, a, b)
+    return jnp.sum(shares * power_of(jnp.abs(x[rows] - y[columns]), power))
 
 
 def _monotone(x: Array, y: Array, a: Array | None, b: Array | None) -> tuple[Array, Array, Array]:
     """Pairs and masses of the monotone coupling."""
     n, m = x.shape[0], y.shape[0]
-    by_x, by_y = jnp.argsort(x), jnp.argsort(y)
-    if a is None and b is None and n == m:
-        return by_x, by_y, jnp.full((n,), 1 / n, x.dtype)
-    ends_x = _levels(a, n, x.dtype) if a is None else jnp.cumsum(a[by_x])
-    ends_y = _levels(b, m, y.dtype) if b is None else jnp.cumsum(b[by_y])
-    # The levels of both in order: a level of x comes after the levels of y that are smaller, and before equal ones.
-    at_x = jnp.arange(n, dtype=jnp.int32) + jnp.searchsorted(ends_y, ends_x).astype(jnp.int32)
-    at_y = jnp.arange(m, dtype=jnp.int32) + jnp.searchsorted(ends_x, ends_y, side="right").astype(jnp.int32)
-    size = n + m
-    levels = jnp.zeros((size,), x.dtype).at[at_x].set(ends_x, unique_indices=True)
-    levels = levels.at[at_y].set(ends_y, unique_indices=True)
+    by_x, by_y = argsort(x), argsort(y)
+    if a is None and b is None:
+        rows, columns, shares = _uniform(n, m, x.dtype)
+        return by_x[rows], by_y[columns], shares
+    ends_x = jnp.cumsum(jnp.full((n,), 1 / n, x.dtype) if a is None else a[by_x])
+    ends_y = jnp.cumsum(jnp.full((m,), 1 / m, x.dtype) if b is None else b[by_y])
     # Between two levels mass goes from the first x to the first y whose ends are not reached yet.
-    before = jnp.zeros((size,), jnp.int32).at[at_x].set(1, unique_indices=True)
-    done_x = jnp.cumsum(before) - before
-    done_y = jnp.arange(size, dtype=jnp.int32) - done_x
-    masses = jnp.diff(levels, prepend=0)
-    return by_x[jnp.minimum(done_x, n - 1)], by_y[jnp.minimum(done_y, m - 1)], masses
+    levels = jnp.concatenate([ends_x, ends_y])
+    order = argsort(levels)
+    of_x = (order < n).astype(jnp.int32)
+    done_x = jnp.cumsum(of_x) - of_x
+    done_y = jnp.arange(n + m, dtype=jnp.int32) - done_x
+    shares = jnp.diff(levels[order], prepend=0)
+    return by_x[jnp.minimum(done_x, n - 1)], by_y[jnp.minimum(done_y, m - 1)], shares
 
 
-def _levels(_: None, n: int, dtype: Any) -> Array:
-    return jnp.arange(1, n + 1, dtype=dtype) / n
+def _uniform(n: int, m: int, dtype: Any) -> tuple[Any, Any, Array]:
+    """Ranks and masses of the pairs for uniform weights: which ranks meet depends on the numbers of points alone."""
+    if n == m:
+        return slice(None), slice(None), jnp.full((n,), 1 / n, dtype)
+    ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)  # of the levels, times n m
+    before = ends - np.diff(ends, prepend=0)
+    return before // m, before // n, jnp.asarray(np.diff(ends, prepend=0) / (n * m), dtype)
 
 
 def _given(x: Any, y: Any, a: Any, b: Any) -> tuple[Array, Array, Array | None, Array | None]:
     x, y = floating(x, "x"), floating(y, "y")
-    given = {}
-    for name, points, mass in (("x", x, ("a", a)), ("y", y, ("b", b))):
+    for name, points in (("x", x), ("y", y)):
         if points.ndim != 1 or points.shape[0] == 0:
             raise ValueError(f"{name}: expected points of shape (n,) with n > 0, got {points.shape}")
-        label, weights = mass
-        if weights is not None:
-            weights = floating(weights, label)
-            require(weights, label, shape=points.shape, nonnegative=True)
-            require_sum_one(weights, label)
-        given[label] = weights
-    return x, y, given["a"], given["b"]
+    dtype = jnp.result_type(x, y)
+    x, y = x.astype(dtype), y.astype(dtype)
+    return x, y, given_masses(a, x, "a"), given_masses(b, y, "b")
+
+
+def given_masses(weights: Any, points: Array, name: str) -> Array | None:
+    """Weights of sum one in the dtype of the points; None, which is uniform, stays."""
+    if weights is None:
+        return None
+    weights = floating(weights, name)
+    require(weights, name, nonnegative=True)
+    return masses(weights, points, name)

@@ -121,6 +121,24 @@ def test_equal_numbers_agree_with_the_general_rule():
     np.testing.assert_array_equal(np.argsort(y), columns)
 
 
+def test_numbers_of_points_decide_the_uniform_coupling():
+    """Of 6 and 4 points: levels of sixths and quarters, of which a half and one are common; no pair without mass."""
+    coupling = ot.line_coupling(np.arange(6.0), np.arange(4.0))
+    np.testing.assert_array_equal(coupling.rows, [0, 1, 1, 2, 3, 4, 4, 5])
+    np.testing.assert_array_equal(coupling.columns, [0, 0, 1, 1, 2, 2, 3, 3])
+    np.testing.assert_allclose(coupling.masses * 12, [2, 1, 1, 2, 2, 1, 1, 2], rtol=1e-14)
+
+
+@pytest.mark.parametrize("weights", [None, np.full(5, 0.2)])
+def test_nan_stays_nan_and_precisions_meet(weights):
+    y = np.arange(5.0)
+    assert np.isnan(ot.line_wasserstein(np.array([0, 1, np.nan, 2, 3]), y, weights))
+    assert np.isnan(ot.sliced_wasserstein(np.full((5, 1), np.nan), y[:, None], np.ones((1, 1)), weights).distance)
+    mixed = ot.line_wasserstein(np.arange(5, dtype=np.float32), y + 1, weights)
+    assert mixed.dtype == np.float64
+    np.testing.assert_allclose(mixed, 1, rtol=1e-14)
+
+
 def test_derivative_at_equal_clouds_is_zero():
     x = jnp.asarray(np.random.default_rng(7).normal(size=8))
     for power in (1.0, 1.5, 2.0):
