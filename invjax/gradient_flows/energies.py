@@ -27,6 +27,7 @@ from ..kernels import (
     tabulate_field,
 )
 from ..kernels.clouds import cloud, require_sum_one
+from ..ordering import sort
 from ..ot.line import line_cost
 from ..types import real, require
 
@@ -153,7 +154,7 @@ class SlicedWassersteinEnergy(eqx.Module):
 
         def one(u: Array, v: Array) -> Array:
             order = jnp.argsort(u)
-            goal = _level_means(jnp.sort(v), u.shape[0])
+            goal = _level_means(sort(v), u.shape[0])
             return jnp.zeros_like(u).at[order].set(goal, unique_indices=True) - u
 
         return self._mean(particles, one, spread=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..eager import one_program
+from ..ordering import argsort
 from .base import RadialKernel
 from .clouds import cloud, masses, pair
 from .lines import GridLine, Line, SortedLine, grid_line, line_sum
@@ -141,7 +142,7 @@ def _square_integral(u: Array, signed: Array, radius: Array, num_nodes: int | No
     if num_nodes is not None:
         spread = GridLine.spread(u, signed, radius, num_nodes)
         return jnp.sum(jnp.cumsum(spread) ** 2) * (2 * radius / (num_nodes - 1))
-    order = jnp.argsort(u)
+    order = argsort(u)
     u = u[order]
     return jnp.sum(jnp.cumsum(signed[order])[:-1] ** 2 * (u[1:] - u[:-1]))
 

@@ -17,6 +17,8 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, PyTree
 
+from ..ordering import argsort
+
 
 class Line(eqx.Module):
     """``apply(u, v, w)`` with u (N,), v (M,), w (N,) gives s (M,)."""
@@ -247,7 +249,7 @@ class SortedLine(Line):
         c = self.coefficients.astype(w.dtype)
         if self.order > 1:
             return jnp.zeros(v.shape, w.dtype) * c
-        order = jnp.argsort(u)
+        order = argsort(u)
         u, w = u[order], w[order]
         mass = _partial_sums(w)
         below = jnp.searchsorted(u, v, side="left")
