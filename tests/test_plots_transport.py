@@ -55,7 +55,7 @@ def test_cells_are_the_polygons():
     r = np.random.default_rng(1)
     sites = r.uniform(0.1, 0.9, size=(12, 2))
     found = ot.polygon_transport(sites)
-    figure = plots.cells(found.cells.corners, sites, values=found.cells.areas())
+    figure = plots.cells(found.cells, sites, values=found.cells.areas())
     (polygons,) = drawn(figure, PolyCollection)
     assert len(polygons.get_paths()) == 12
     np.testing.assert_allclose(polygons.get_array(), found.cells.areas())
@@ -63,7 +63,11 @@ def test_cells_are_the_polygons():
     np.testing.assert_allclose(np.array(lines.get_segments()), np.stack([found.cells.centroids(), sites], 1), atol=1e-9)
     (site_dots,) = drawn(figure, PathCollection)
     np.testing.assert_allclose(site_dots.get_offsets(), sites)
-    assert plots.figure_png(plots.cells(found.cells.corners, sites))[:4] == b"\x89PNG"
+    assert plots.figure_png(plots.cells(found.cells, sites))[:4] == b"\x89PNG"
+
+
+def halves():
+    return ot.polygon_transport(np.array([[0.2, 0.5], [0.7, 0.5]])).cells
 
 
 @pytest.mark.parametrize(
@@ -77,8 +81,8 @@ def test_cells_are_the_polygons():
             "x: expected finite points",
         ),
         (lambda: plots.transport_lines(*clouds(), {"a": np.eye(2)}), "matrices 'a': expected finite, shape"),
-        (lambda: plots.cells(np.ones((2, 4, 2)), np.ones((3, 2))), "corners: expected shape"),
-        (lambda: plots.cells(np.ones((3, 4, 2)), np.ones((3, 2)), values=jnp.ones(2)), "values: expected shape"),
+        (lambda: plots.cells(halves(), np.ones((3, 2))), "sites: expected one for each of 2 cells"),
+        (lambda: plots.cells(halves(), np.ones((2, 2)), values=jnp.ones(3)), "values: expected shape"),
     ],
 )
 def test_bad_input(call, message):

@@ -21,7 +21,7 @@ Potentials = tuple[Float[Array, " n"], Float[Array, " m"]]
 
 
 class EntropicCoupling(eqx.Module):
-    """``P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon)``, never held unless ``matrix`` is asked for.
+    """``P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon)``, kept as its potentials; methods go through it in tiles of rows.
 
     ``value`` is the optimal regularised cost (its dual). ``marginal_error`` is the sum of the L1 errors of both marginals, each
     over its total; of a relaxed one, of its stationarity. ``duality_gap`` is the regularised cost of P less the dual value of the

@@ -81,9 +81,9 @@ def bures_map(
     mean1: Float[Array, " d"],
     covariance1: Float[Array, "d d"],
 ) -> LinearMap:
-    """The optimal map of ``N(m0, S0)`` to ``N(m1, S1)``: ``S0^{-1/2} (S0^{1/2} S1 S0^{1/2})^{1/2} S0^{-1/2}``, S0 non-singular.
+    """The optimal map of ``N(m0, S0)`` to ``N(m1, S1)``: ``S0^{-1/2} (S0^{1/2} S1 S0^{1/2})^{1/2} S0^{-1/2}``.
 
-    Raises ``ValueError`` for shapes that do not fit.
+    A singular S0 has no map but to what it covers: the matrix is then not finite. Raises ``ValueError`` for shapes that do not fit.
     """
     return _bures_map(*_laws(mean0, covariance0, mean1, covariance1))
 

@@ -10,9 +10,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-_CORNERS = 32  # room for the corners of a cell: the mean number of edges is below six
+from ..kernels.clouds import cloud, floating
+from ..types import require
+
+_CORNERS = 28  # room for the corners of a cell beyond those of the domain: the mean number of edges is below six
 _TOGETHER = 256  # cells that are cut at once
 
 
@@ -29,13 +33,14 @@ class Cells(NamedTuple):
 
     def areas(self) -> Float[Array, " m"]:
         """Areas of the cells."""
-        return jnp.sum(self._cross(), 1) / 2
+        return polygon_area(self.corners)
 
     def centroids(self) -> Float[Array, "m 2"]:
         """Centroids of the cells; of an empty one its point."""
         start = self.corners[:, :1]
-        c, cross = self.corners - start, self._cross()
-        moments = jnp.sum((c + jnp.roll(c, -1, 1)) * cross[..., None], 1) / 6
+        c = self.corners - start
+        following = jnp.roll(c, -1, 1)
+        moments = jnp.sum((c + following) * _cross(c, following)[..., None], 1) / 6
         areas = self.areas()[:, None]
         return start[:, 0] + jnp.where(areas > 0, moments / jnp.where(areas > 0, areas, 1), 0)
 
@@ -45,17 +50,21 @@ class Cells(NamedTuple):
         following = jnp.roll(c, -1, 1)
         terms = jnp.sum(c**2 + c * following + following**2, -1)
         # Corners relative to the site: the triangles from the site to the edges, with their signs.
-        signed = c[..., 0] * following[..., 1] - c[..., 1] * following[..., 0]
-        return jnp.sum(terms * signed, 1) / 12
+        return jnp.sum(terms * _cross(c, following), 1) / 12
 
     def edges(self) -> Float[Array, "m v"]:
         """Lengths of the edges."""
         return jnp.linalg.norm(jnp.roll(self.corners, -1, 1) - self.corners, axis=-1)
 
-    def _cross(self) -> Array:
-        c = self.corners - self.corners[:, :1]
-        following = jnp.roll(c, -1, 1)
-        return c[..., 0] * following[..., 1] - c[..., 1] * following[..., 0]
+
+def polygon_area(corners: Float[Array, "*batch v 2"]) -> Float[Array, "*batch"]:
+    """Area of polygons, positive where corners are counter-clockwise."""
+    c = corners - corners[..., :1, :]
+    return jnp.sum(_cross(c, jnp.roll(c, -1, -2)), -1) / 2
+
+
+def _cross(u: Array, v: Array) -> Array:
+    return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
 
 
 class _Cell(NamedTuple):
@@ -67,8 +76,16 @@ class _Cell(NamedTuple):
 
 
 def power_cells(sites: Float[Array, "m 2"], g: Float[Array, " m"], domain: Float[Array, "k 2"]) -> Cells:
-    """Cells of ``|x - y_i|^2 - g_i`` in a convex polygon with corners ``domain``, counter-clockwise. Time O(m^2), memory O(m)."""
+    """Cells of ``|x - y_i|^2 - g_i`` in a convex polygon with corners ``domain``, counter-clockwise. Time O(m^2), memory O(m).
+
+    Of equal sites with equal potentials, each has the cell of all. Raises ``ValueError`` for sites not in the plane, shapes that
+    do not fit, and a (known) domain that is not convex and counter-clockwise.
+    """
+    sites = cloud(sites, "sites", 2, 1)
     m = sites.shape[0]
+    g, domain = floating(g, "g").astype(sites.dtype), floating(domain, "domain").astype(sites.dtype)
+    require(g, "g", shape=(m,))
+    require_convex(domain)
     heights = jnp.sum(sites**2, 1) - g
     scale = jnp.max(jnp.abs(domain)) * jnp.max(jnp.abs(sites)) + jnp.max(jnp.abs(heights))
     slack = 8 * jnp.finfo(sites.dtype).eps * scale
@@ -94,29 +111,20 @@ def power_cells(sites: Float[Array, "m 2"], g: Float[Array, " m"], domain: Float
         start = _start(domain, m, i)
         return jax.lax.while_loop(lambda cell: cell.cutting, cut, start)
 
-    padded = (
-        jnp.arange(-(-m // _TOGETHER) * _TOGETHER, dtype=jnp.int32).reshape(-1, _TOGETHER) if m > _TOGETHER else None
-    )
-    made = (
-        jax.vmap(one)(jnp.arange(m, dtype=jnp.int32))
-        if padded is None
-        else jax.tree.map(
-            lambda a: a.reshape(-1, *a.shape[2:])[:m], jax.lax.map(jax.vmap(one), jnp.minimum(padded, m - 1))
-        )
-    )
-    return Cells(made.corners, made.neighbours, made.number <= _CORNERS - 2)
+    made = jax.lax.map(one, jnp.arange(m, dtype=jnp.int32), batch_size=min(m, _TOGETHER))
+    return Cells(made.corners, made.neighbours, made.number <= made.corners.shape[1] - 2)
 
 
 def _start(domain: Array, m: int, i: Array) -> _Cell:
     k = domain.shape[0]
-    corners = jnp.concatenate([domain, jnp.broadcast_to(domain[-1:], (_CORNERS - k, 2))])
-    neighbours = jnp.full((_CORNERS,), m, jnp.int32)
+    corners = jnp.concatenate([domain, jnp.broadcast_to(domain[-1:], (_CORNERS, 2))])
+    neighbours = jnp.full((k + _CORNERS,), m, jnp.int32)
     return _Cell(corners, neighbours, jnp.asarray(k, jnp.int32), jnp.arange(m) == i, jnp.asarray(True))
 
 
 def _clip(cell: _Cell, s: Float[Array, " v"], j: Array) -> _Cell:
     """The part of a cell where ``s <= 0``, given at the corners; the new edge is to site j. Corners outside are an arc."""
-    slots = jnp.arange(_CORNERS)
+    slots = jnp.arange(s.shape[0])
     number = cell.number
     outside = (s > 0) & (slots < number)
     before = jnp.where(slots == 0, outside[number - 1], jnp.roll(outside, 1))
@@ -141,3 +149,16 @@ def _clip(cell: _Cell, s: Float[Array, " v"], j: Array) -> _Cell:
     return cell._replace(
         corners=corners, neighbours=neighbours, number=jnp.where(empty, 0, inside + 2).astype(jnp.int32)
     )
+
+
+def require_convex(domain: Array) -> None:
+    """Raise ``ValueError`` for what is no polygon, and for a known one that is not convex and counter-clockwise."""
+    if domain.ndim != 2 or domain.shape[1] != 2 or domain.shape[0] < 3:
+        raise ValueError(f"domain: expected corners (k, 2) with k >= 3, got {domain.shape}")
+    if isinstance(domain, jax.core.Tracer):
+        return
+    edges = np.roll(np.asarray(domain), -1, 0) - np.asarray(domain)
+    following = np.roll(edges, -1, 0)
+    turns = np.arctan2(_cross(edges, following), np.sum(edges * following, 1))
+    if not (np.all(turns > 0) and np.sum(turns) < 3 * np.pi):  # a star turns left everywhere too, but twice around
+        raise ValueError("domain: expected corners of a convex polygon, counter-clockwise")

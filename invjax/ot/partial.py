@@ -41,7 +41,7 @@ def partial(
     atol: Any = None,
     max_steps: int = 1000,
 ) -> EntropicCoupling:
-    """Minimises ``<P, C> + epsilon KL(P | a b^T)`` over ``P 1 <= a``, ``P^T 1 <= b``, ``sum P = mass``.
+    """Minimises ``<P, C> + epsilon KL(..)`` over ``P 1 <= a``, ``P^T 1 <= b``, ``sum P = mass``; the entropy includes what stays.
 
     As balanced transport with a virtual source and a virtual target of cost zero, which take what does not move (Chapel, Alaya
     and Gasso 2020, NeurIPS; Caffarelli and McCann 2010). Marginals may have different sums. ``marginal_error`` and

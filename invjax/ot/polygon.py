@@ -12,9 +12,10 @@ from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float, Int
 
 from ..drive import solve
+from ..implicit import frozen
 from ..kernels.clouds import cloud, floating, masses
 from ..types import select
-from .laguerre import Cells, power_cells
+from .laguerre import Cells, polygon_area, power_cells, require_convex
 from .semidiscrete import SiteMap
 
 _BACKTRACKS = 30
@@ -23,7 +24,8 @@ _BACKTRACKS = 30
 class PolygonTransport(eqx.Module):
     """The optimal map of the uniform law on a polygon to sites, its cells, and how it was found.
 
-    ``cost`` is ``W_2^2``, exact. ``residual`` is the L1 error of the masses of the cells; ``status`` one of ``invjax.Status``.
+    ``cost`` is ``W_2^2``, exact; its derivatives are ``2 b_i (y_i - centroid_i)`` in the sites, g in the masses. ``residual`` is
+    the L1 error of the masses of the cells; ``status`` one of ``invjax.Status``.
     """
 
     map: SiteMap
@@ -126,17 +128,18 @@ def polygon_transport(
     """The optimal map for ``|x - y|^2`` of the uniform law on a convex polygon to sites of masses b, uniform by default.
 
     ``domain`` (k, 2) lists corners counter-clockwise, the unit square by default. Exact but for rounding: cells are polygons.
-    Time O(m^2) a step. ``atol`` bounds the L1 error of the masses, the square root of the machine epsilon by default.
+    Time O(m^2) a step. ``atol`` bounds the L1 error of the masses, the square root of the machine epsilon by default. The cost has
+    first derivatives in sites and masses, potentials and cells have none.
 
-    Raises ``ValueError`` for sites not in the plane or not distinct, masses that are not positive and of sum one, and a domain
-    that is not convex and counter-clockwise.
+    Raises ``ValueError`` for sites not in the plane or not distinct, masses that are not positive and of sum one, a domain that
+    is not convex and counter-clockwise, and for second derivatives of the cost.
     """
     sites = cloud(sites, "sites", 2, 1)
     b = masses(b, sites, "b")
     if not isinstance(sites, jax.core.Tracer) and len(np.unique(np.asarray(sites), axis=0)) < len(sites):
         raise ValueError("sites: expected distinct points, got some twice: their cells would be the same")
     domain = floating(domain, "domain").astype(sites.dtype)
-    _require_convex(domain)
+    require_convex(domain)
     if not isinstance(b, jax.core.Tracer) and not bool(jnp.all(b > 0)):
         raise ValueError(f"b: expected positive masses, got minimum {float(b.min())}")
     atol = float(jnp.finfo(sites.dtype).eps) ** 0.5 if atol is None else atol
@@ -145,22 +148,40 @@ def polygon_transport(
 
 @eqx.filter_jit
 def _polygon_transport(sites: Array, b: Array, domain: Array, atol: Array, max_steps: int) -> PolygonTransport:
-    start = _start(sites, domain)
-    method = PolygonNewton(sites, b, domain, jnp.zeros((), sites.dtype))
-    least = jnp.min(method.shares(power_cells(sites, start, domain)))
-    method = eqx.tree_at(lambda method: method.smallest, method, jnp.minimum(least, jnp.min(b)) / 2)
+    still, masses, domain = frozen((sites, b, domain))
+    start = _start(still, domain)
+    method = PolygonNewton(still, masses, domain, jnp.zeros((), sites.dtype))
+    least = jnp.min(method.shares(power_cells(still, start, domain)))
+    method = eqx.tree_at(lambda method: method.smallest, method, jnp.minimum(least, jnp.min(masses)) / 2)
     found = solve(method, start, rtol=0.0, atol=atol, max_steps=max_steps)
-    cells = power_cells(sites, found.position, domain)
-    cost = jnp.sum(cells.second_moments(sites)) / polygon_area(domain)
+    cells = power_cells(still, found.position, domain)
+    cost = _cost(sites, b, found.position, cells, polygon_area(domain))
     return PolygonTransport(
         SiteMap(sites, found.position), cells, cost, method.error(cells), found.status, found.num_steps
     )
 
 
-def polygon_area(corners: Float[Array, "k 2"]) -> Float[Array, ""]:
-    """Area of a polygon, positive if counter-clockwise."""
-    following = jnp.roll(corners, -1, 0)
-    return jnp.sum(corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]) / 2
+@jax.custom_jvp
+def _cost(sites: Array, b: Array, g: Array, cells: Cells, area: Array) -> Array:
+    """``W_2^2`` of cells that are optimal: it does not see them move (Danskin)."""
+    return jnp.sum(cells.second_moments(sites)) / area
+
+
+@_cost.defjvp
+def _cost_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    sites, b, g, cells, _ = primals
+    by_site, by_mass = _slopes(sites, b, g, cells.centroids())
+    return _cost(*primals), jnp.vdot(by_site, tangents[0]) + jnp.vdot(by_mass, tangents[1])
+
+
+@jax.custom_jvp
+def _slopes(sites: Array, b: Array, g: Array, centroids: Array) -> tuple[Array, Array]:
+    return 2 * b[:, None] * (sites - centroids), g
+
+
+@_slopes.defjvp
+def _slopes_jvp(primals: Any, tangents: Any) -> Any:
+    raise ValueError("polygon_transport: expected first derivatives of the cost, got a second one: cells have none")
 
 
 def _start(sites: Array, domain: Array) -> Array:
@@ -175,14 +196,3 @@ def _start(sites: Array, domain: Array) -> Array:
     shrunk = middle[None] + ratio * (sites - centre[None])
     inside = jnp.all((sites - middle[None]) @ normals.T <= 0.99 * room[None])
     return jnp.where(inside, 0.0, jnp.sum(sites**2, 1) - jnp.sum(shrunk**2, 1) / ratio)
-
-
-def _require_convex(domain: Array) -> None:
-    if domain.ndim != 2 or domain.shape[1] != 2 or domain.shape[0] < 3:
-        raise ValueError(f"domain: expected corners (k, 2) with k >= 3, got {domain.shape}")
-    if isinstance(domain, jax.core.Tracer):
-        return
-    edges = np.roll(np.asarray(domain), -1, 0) - np.asarray(domain)
-    turns = edges[:, 0] * np.roll(edges[:, 1], -1) - edges[:, 1] * np.roll(edges[:, 0], -1)
-    if not np.all(turns > 0):
-        raise ValueError("domain: expected corners of a convex polygon, counter-clockwise")

@@ -17,7 +17,7 @@ from .costs import Cost, PointCost, SquaredEuclidean, as_cost, map_rows
 class Problem(eqx.Module):
     """``min <P, C>`` over couplings ``P >= 0`` of ``a`` (n,) and ``b`` (m,): ``P 1 = a``, ``P^T 1 = b``.
 
-    ``cost`` is a matrix (n, m), or a ``PointCost`` whose matrix is never held. The marginals are uniform of sum one by default;
+    ``cost`` is a matrix (n, m), or a ``PointCost``. The marginals are uniform of sum one by default;
     entries may be zero. A solver that takes no marginals of different sums says so.
 
     Raises ``ValueError`` for shapes that do not fit, complex or half precision, and for known entries that are negative or NaN.

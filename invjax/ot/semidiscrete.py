@@ -66,7 +66,7 @@ class SemiDiscreteInfo(NamedTuple):
 class SemiDiscrete(eqx.Module):
     """Averaged stochastic ascent of ``E_x[min_j c(x, y_j) - g_j] + <b, g>``: ``g <- g + h / sqrt(k) (b - shares)``.
 
-    A random method for ``iterate``; the position is the average of the potentials of the second half of the steps so far,
+    A random method for ``iterate``; the position is the average of the potentials with weights ``k^2``, which forgets the start,
     and ``method.map(position)`` is the map. ``source(key, num)`` draws points (num, d), ``batch_size`` a step, which should be
     several times m. ``epsilon > 0`` splits the mass of a point by ``b_j exp((g_j - c) / epsilon)``. The error of the averaged
     objective falls as ``1 / sqrt(k)``.
@@ -116,7 +116,6 @@ class SemiDiscrete(eqx.Module):
         step = self.step_size / jnp.sqrt(count.astype(self.sites.dtype))
         last = state.last + step * (self.b - shares)
         last = last - jnp.vdot(self.b, last)
-        # Weights k^2 forget the start: the mean is over the later steps.
         weight = 3 / (count.astype(self.sites.dtype) + 2)
         position = state.position + weight * (last - state.position)
         return SemiDiscreteState(position, last, count), SemiDiscreteInfo(shares, jnp.sum(jnp.abs(shares - self.b)))

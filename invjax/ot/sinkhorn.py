@@ -21,7 +21,7 @@ _LIMIT = 30.0  # log of the largest scaling: products of scalings and masses sta
 
 
 class SinkhornState(NamedTuple):
-    """Potential of the columns, that of the rows that it was made from, and the regularisation of the next step."""
+    """Potential of the columns, and the regularisation of the next step."""
 
     position: Float[Array, " m"]
     epsilon: Float[Array, ""]

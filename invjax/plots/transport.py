@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from ..ot import Cells
 from .figures import COLOURS, charts, columns_of, legend
 
 _EDGE = "#666666"
@@ -91,46 +92,33 @@ def transport_lines(
 
 
 def cells(
-    corners: Any,
+    cells: Cells,
     sites: Any,
     *,
     values: Any = None,
     colormap: str = "viridis",
     title: str | None = None,
 ) -> Figure:
-    """Cells ``(m, v, 2)``, as ``ot.power_cells`` and ``ot.polygon_transport`` have them, and a line from each to its site.
+    """Cells in the plane, as ``ot.power_cells`` and ``ot.polygon_transport`` have them, and a line from each to its site.
 
     ``sites`` is (m, 2). ``values`` (m,) colour the cells, from dark (low) to bright. A line starts at the centroid of its cell
     and ends at the site that the mass of the cell goes to. Raises ``ValueError`` for shapes that do not fit.
     """
-    polygons, sites = np.asarray(corners, np.float64), _plane(sites, "sites")
-    if polygons.ndim != 3 or polygons.shape[::2] != (len(sites), 2):
-        raise ValueError(f"corners: expected shape ({len(sites)}, v, 2), got {polygons.shape}")
+    polygons, centroids, sites = np.asarray(cells.corners), np.asarray(cells.centroids()), _plane(sites, "sites")
+    if len(polygons) != len(sites):
+        raise ValueError(f"sites: expected one for each of {len(polygons)} cells, got {len(sites)}")
     if values is not None and np.shape(values) != (len(sites),):
         raise ValueError(f"values: expected shape {(len(sites),)}, got {np.shape(values)}")
     figure, (axis,) = charts([""], (4.2, 4.2), 1, title=title, names=["site"], labels=("", ""))
     faces: Any = {"facecolors": "#F2F2F2"} if values is None else {"array": np.asarray(values), "cmap": colormap}
     axis.add_collection(PolyCollection(list(polygons), edgecolors=_EDGE, linewidths=0.6, **faces))
-    axis.add_collection(
-        LineCollection(list(np.stack([_centroids(polygons), sites], 1)), colors=COLOURS[1], linewidths=0.5)
-    )
+    axis.add_collection(LineCollection(list(np.stack([centroids, sites], 1)), colors=COLOURS[1], linewidths=0.5))
     axis.scatter(sites[:, 0], sites[:, 1], s=8, color=COLOURS[1], label="site", zorder=3)
     axis.autoscale_view()
     axis.set_aspect("equal")
     axis.grid(False)
     legend(figure, ["site"], axis)
     return figure
-
-
-def _centroids(polygons: np.ndarray) -> np.ndarray:
-    """Of polygons (m, v, 2); of an empty one its point."""
-    start = polygons[:, :1]
-    c = polygons - start
-    following = np.roll(c, -1, 1)
-    cross = c[..., 0] * following[..., 1] - c[..., 1] * following[..., 0]
-    areas = cross.sum(1)[:, None]
-    moments = np.sum((c + following) * cross[..., None], 1) / 3
-    return start[:, 0] + np.divide(moments, areas, out=np.zeros_like(moments), where=areas > 0)
 
 
 def _some(named: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -141,6 +141,41 @@ def test_polygon_transport_on_a_line_of_sites():
     np.testing.assert_allclose(h - h[0], HEIGHTS - HEIGHTS[0], atol=1e-11)
 
 
+def test_derivatives_of_the_cost():
+    """Of ``W_2^2`` in sites and masses against central differences of solutions to 1e-13; a second derivative is refused."""
+    r = np.random.default_rng(7)
+    sites, b = jnp.asarray(r.uniform(size=(9, 2))), jnp.asarray(r.dirichlet(np.full(9, 5.0)))
+
+    def cost(sites, b):
+        return ot.polygon_transport(sites, b, atol=1e-13).cost
+
+    moved, shifted = jnp.asarray(r.normal(size=(9, 2))), jnp.asarray(r.normal(size=9))
+    shifted = shifted - shifted.mean()
+    h = 1e-4
+    expected = (
+        cost(sites + h * moved, b + h * shifted * b.min()) - cost(sites - h * moved, b - h * shifted * b.min())
+    ) / (2 * h)
+    by_sites, by_masses = jax.grad(cost, (0, 1))(sites, b)
+    found = jnp.vdot(by_sites, moved) + jnp.vdot(by_masses, shifted * b.min())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)  # h^2 times the third derivative, with cells of size 1/3
+    with pytest.raises(ValueError, match="got a second one"):
+        jax.hessian(cost)(sites, b)
+
+
+def test_sites_that_do_not_fit_or_a_star():
+    angles = 2 * np.pi * np.arange(40) / 40
+    disc = 0.5 + 0.4 * np.stack([np.cos(angles), np.sin(angles)], 1)
+    found = check(ot.polygon_transport(np.array([[0.2, 0.5], [0.8, 0.5]]), domain=disc))
+    np.testing.assert_allclose(found.cells.areas()[0], 0.5 * 0.5 * 40 * np.sin(2 * np.pi / 40) * 0.4**2, rtol=1e-9)
+    star = np.stack([np.cos(4 * np.pi * np.arange(5) / 5), np.sin(4 * np.pi * np.arange(5) / 5)], 1)
+    for call in (
+        lambda: ot.polygon_transport(np.eye(2), domain=star),
+        lambda: ot.power_cells(np.eye(2), np.zeros(2), star),
+    ):
+        with pytest.raises(ValueError, match="domain: expected corners of a convex polygon"):
+            call()
+
+
 def test_newton_agrees_with_the_stochastic_ascent():
     r = np.random.default_rng(6)
     sites = r.uniform(0.1, 0.9, size=(10, 2))
