@@ -83,7 +83,8 @@ def bures_map(
 ) -> LinearMap:
     """The optimal map of ``N(m0, S0)`` to ``N(m1, S1)``: ``S0^{-1/2} (S0^{1/2} S1 S0^{1/2})^{1/2} S0^{-1/2}``.
 
-    A singular S0 has no map but to what it covers: the matrix is then not finite. Raises ``ValueError`` for shapes that do not fit.
+    A singular S0 has no map but to what it covers: the matrix is then not finite. Raises ``ValueError`` for shapes that do not
+    fit.
     """
     return _bures_map(*_laws(mean0, covariance0, mean1, covariance1))
 

@@ -128,8 +128,8 @@ def polygon_transport(
     """The optimal map for ``|x - y|^2`` of the uniform law on a convex polygon to sites of masses b, uniform by default.
 
     ``domain`` (k, 2) lists corners counter-clockwise, the unit square by default. Exact but for rounding: cells are polygons.
-    Time O(m^2) a step. ``atol`` bounds the L1 error of the masses, the square root of the machine epsilon by default. The cost has
-    first derivatives in sites and masses, potentials and cells have none.
+    Time O(m^2) a step. ``atol`` bounds the L1 error of the masses, the square root of the machine epsilon by default. The
+    cost has first derivatives in sites and masses, potentials and cells have none.
 
     Raises ``ValueError`` for sites not in the plane or not distinct, masses that are not positive and of sum one, a domain that
     is not convex and counter-clockwise, and for second derivatives of the cost.
