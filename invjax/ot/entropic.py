@@ -180,6 +180,10 @@ def _columns(coupling: EntropicCoupling, key: PRNGKeyArray, cost: Any) -> Int[Ar
 
 
 def draw(level: Float[Array, ""], weights: Float[Array, " m"]) -> Int[Array, ""]:
-    """The first index at which the cumulative weight exceeds a level in [0, 1) of the total: never one of weight zero."""
+    """The first index at which the cumulative weight exceeds a level in [0, 1) of the total: never one of weight zero.
+
+    Of weights that are NaN it is the last, which is no draw: their coupling has a status that says so.
+    """
     cumulative = jnp.cumsum(weights)
-    return jnp.searchsorted(cumulative, level * cumulative[-1], side="right").astype(jnp.int32)
+    index = jnp.searchsorted(cumulative, level * cumulative[-1], side="right").astype(jnp.int32)
+    return jnp.minimum(index, weights.shape[0] - 1)

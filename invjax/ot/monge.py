@@ -17,7 +17,6 @@ from ..types import real, require
 from .assignment import assignment
 from .costs import SquaredEuclidean
 from .divergence import divergence_and_status
-from .entropic import EntropicCoupling
 from .problem import between
 from .sinkhorn import sinkhorn
 
@@ -53,14 +52,19 @@ def monge_gap(
         return paid - assignment(problem).transport_cost()
     if epsilon is None:
         raise ValueError(f"epsilon: expected a positive number for kind={kind!r}, got None")
+    if kind == "entropic":
+        gap, solved = _entropic_gap(x, z, epsilon, cost_fn, atol, max_steps)
+        return jnp.where(solved, gap, jnp.nan)
     coupling = sinkhorn(problem, epsilon, atol=atol, max_steps=max_steps)
-    least = coupling.transport_cost() if kind == "primal" else _entropic_cost(coupling)
-    return paid - jnp.where(coupling.status == Status.CONVERGED, least, jnp.nan)
+    return paid - jnp.where(coupling.status == Status.CONVERGED, coupling.transport_cost(), jnp.nan)
 
 
-def _entropic_cost(coupling: EntropicCoupling) -> Array:
-    """``<P, C> - epsilon H(P)``: ``KL(P | a b^T) = 2 log n - H(P)`` for uniform masses 1 / n."""
-    return coupling.value - 2 * coupling.epsilon * math.log(coupling.f.shape[0])
+def _entropic_gap(x: Array, z: Array, epsilon: Any, cost_fn: Any, atol: Any, max_steps: int) -> tuple[Array, Array]:
+    """The gap with ``W = <P, C> - epsilon H(P)``, and whether W was solved to ``atol``."""
+    coupling = sinkhorn(between(x, z, cost_fn=cost_fn), epsilon, atol=atol, max_steps=max_steps)
+    # KL(P | a b^T) = 2 log n - H(P) for uniform masses 1 / n
+    least = coupling.value - 2 * coupling.epsilon * math.log(x.shape[0])
+    return jnp.mean(jax.vmap(cost_fn)(x, z)) - least, coupling.status == Status.CONVERGED
 
 
 class MapLoss(eqx.Module):
@@ -95,9 +99,7 @@ class MapLoss(eqx.Module):
         """The divergence, the gap, and whether both were computed to ``atol``."""
         x, y = batch
         z = self.apply(params, x)
-        options = (self.cost_fn, self.atol, self.max_steps)
-        fit, solved = divergence_and_status(z, y, self.epsilon, None, None, *options)
-        cost_fn, atol, max_steps = options
-        own = sinkhorn(between(x, z, cost_fn=cost_fn), self.epsilon, atol=atol, max_steps=max_steps)
-        gap = jnp.mean(jax.vmap(cost_fn)(x, z)) - _entropic_cost(own)
-        return fit, gap, solved & (own.status == Status.CONVERGED)
+        how = (self.cost_fn, self.atol, self.max_steps)
+        fit, fit_solved = divergence_and_status(z, y, self.epsilon, None, None, *how)
+        gap, gap_solved = _entropic_gap(x, z, self.epsilon, *how)
+        return fit, gap, fit_solved & gap_solved

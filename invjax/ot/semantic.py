@@ -61,12 +61,8 @@ class SemanticPartial(eqx.Module):
 
     def objective(self, q: Float[Array, "n m"], coupling: EntropicCoupling) -> Float[Array, ""]:
         """The regularised cost of the round less what linearising has added: ``lam <S, Q Q^T>`` counts twice in it."""
-        linear = self._pull(coupling.problem.matrix)
+        linear = self.problem.matrix - coupling.problem.matrix  # lam (S + S^T) Q_t of the round
         return coupling.value + jnp.vdot(q, linear) - self.lam * jnp.vdot(q, self.similarity @ q)
-
-    def _pull(self, cost: Array) -> Array:
-        """``lam (S + S^T) Q_t`` of the round that had this cost."""
-        return self.problem.matrix - cost
 
     def _round(self, q: Array, init: Any) -> EntropicCoupling:
         pull = self.lam * (self.similarity @ q + self.similarity.T @ q)
