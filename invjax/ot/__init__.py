@@ -18,9 +18,10 @@ from .gaussian import (
 )
 from .laguerre import Cells, power_cells
 from .line import LineCoupling, line_coupling, line_wasserstein
+from .low_rank import LowRankCoupling, low_rank
 from .monge import MapLoss, monge_gap
 from .newton import SinkhornNewton, sinkhorn_newton
-from .pairing import EntropicPairing, ExactPairing
+from .pairing import EntropicPairing, ExactPairing, LowRankPairing
 from .partial import partial, progressive_partial
 from .polygon import PolygonNewton, PolygonTransport, polygon_transport
 from .problem import Problem, between
@@ -49,6 +50,8 @@ __all__ = [
     "LineCoupling",
     "LinearMap",
     "LinearProjection",
+    "LowRankCoupling",
+    "LowRankPairing",
     "MapLoss",
     "MatrixCost",
     "PointCost",
@@ -72,6 +75,7 @@ __all__ = [
     "gaussian_barycenter",
     "line_coupling",
     "line_wasserstein",
+    "low_rank",
     "matrix_square_root",
     "max_sliced_wasserstein",
     "monge_gap",

@@ -148,6 +148,14 @@ CASES = {
         lambda out: out.transport_cost(),
         along=("x", "y"),
     ),
+    "low_rank": Case(
+        lambda r: points(r) | {"epsilon": r.uniform(0.01, 0.1)},
+        lambda x, y, a, b, epsilon: ot.low_rank(
+            jax.random.key(0), ot.between(x, y, a, b), 3, epsilon=epsilon, atol=1e-3, max_steps=200
+        ),
+        None,
+        strict=False,
+    ),
     "line": Case(
         lambda r: {"x": r.normal(size=N), "y": r.normal(size=M), "a": r.dirichlet(np.full(N, 3.0)), "power": 1.7},
         lambda x, y, a, power: ot.line_wasserstein(x, y, a, power=power),
@@ -225,14 +233,17 @@ CASES = {
         lambda x, y, seed: (
             ot.ExactPairing()(jax.random.key(0), x, y),
             ot.EntropicPairing(0.5)(jax.random.key(seed.astype(jnp.int32)), x, y),
+            ot.LowRankPairing(2, max_steps=20)(jax.random.key(seed.astype(jnp.int32)), x, y),
         ),
         None,
         finite=False,
+        strict=False,
     ),
     "polygon": Case(
         lambda r: {"sites": r.uniform(0.1, 0.9, size=(N, 2)), "b": r.dirichlet(np.full(N, 8.0))},
-        lambda sites, b: ot.polygon_transport(sites, b),
-        None,
+        lambda sites, b: ot.polygon_transport(sites, b, atol=tight(sites.dtype)),
+        lambda out: out.cost,
+        along=("sites", "b"),
         strict=False,
     ),
 }
