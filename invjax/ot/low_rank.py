@@ -95,7 +95,7 @@ def low_rank(
 
 @eqx.filter_jit
 def _low_rank(
-    key: PRNGKeyArray, problem: Problem, rank: int, epsilon: Array, gamma: Array, atol: float, max_steps: int
+    key: PRNGKeyArray, problem: Problem, rank: int, epsilon: Any, gamma: Any, atol: float, max_steps: int
 ) -> LowRankCoupling:
     from ott.geometry import geometry, pointcloud  # seconds to import
     from ott.initializers.linear.initializers_lr import RandomInitializer
