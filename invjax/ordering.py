@@ -17,7 +17,11 @@ _INTEGERS = {32: jnp.int32, 64: jnp.int64}
 
 @jax.custom_jvp
 def sort(x: Float[Array, " n"]) -> Float[Array, " n"]:
-    """``jnp.sort`` of a float32 or float64 array (n,): NaN at the end. Differentiable, by ``argsort``."""
+    """``jnp.sort`` of a float32 or float64 array (n,): NaN at the end. Differentiable, by ``argsort``.
+
+    Raises ``ValueError`` for another shape or dtype.
+    """
+    _require_floats(x)
     return _from_key(jax.lax.sort(_key(x)), x.dtype)
 
 
@@ -28,9 +32,15 @@ def _sort_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 def argsort(x: Float[Array, " n"]) -> Int[Array, " n"]:
-    """``jnp.argsort`` of a float32 or float64 array (n,), stable, NaN at the end: int32 indices."""
+    """``jnp.argsort`` of a float32 or float64 array (n,), stable, NaN at the end: int32 indices. Raises as ``sort``."""
+    _require_floats(x)
     x = jax.lax.stop_gradient(x)
     return jax.lax.platform_dependent(x, cpu=_packed, default=lambda x: jnp.argsort(x).astype(jnp.int32))
+
+
+def _require_floats(x: Array) -> None:
+    if x.ndim != 1 or x.dtype not in (jnp.float32, jnp.float64):
+        raise ValueError(f"x: expected float32 or float64 of shape (n,), got {x.dtype} of shape {x.shape}")
 
 
 def _key(x: Array) -> Array:

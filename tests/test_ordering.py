@@ -60,3 +60,10 @@ def test_64_bit_integers_are_for_cpus_alone():
     assert "9xi64>" in program("cpu")
     assert "9xi64>" not in program("tpu")
     assert "9xi64>" not in program("cuda")
+
+
+@pytest.mark.parametrize("order", [ordering.sort, ordering.argsort])
+@pytest.mark.parametrize("x", [jnp.arange(3), jnp.ones((2, 2)), jnp.ones(3, jnp.float16)])
+def test_bad_input(order, x):
+    with pytest.raises(ValueError, match="x: expected float32 or float64 of shape"):
+        order(x)
