@@ -12,6 +12,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..drive import Status
 from .problem import Problem
+from .sinkhorn import Sinkhorn
+
+_SMOOTHING = 0.002  # of the mean size of centred costs: epsilon of the potentials to start from
+_SMOOTH_STEPS = 8
 
 
 class Assignment(eqx.Module):
@@ -45,10 +49,10 @@ class Assignment(eqx.Module):
 
 
 def assignment(problem: Problem) -> Assignment:
-    """The permutation of lowest cost, by shortest augmenting paths: O(n^3) at worst, exact.
+    """The permutation of lowest cost, exactly: entropic potentials match most rows, shortest augmenting paths the rest.
 
-    Masses have to be uniform: the optimum over all couplings is then a permutation (Birkhoff). Memory is that of the matrix of
-    costs, also of clouds. Infinite costs forbid pairs.
+    O(n^3) at worst. Masses have to be uniform: the optimum over all couplings is then a permutation (Birkhoff). Memory is that
+    of the matrix of costs, also of clouds. Infinite costs forbid pairs.
 
     Raises ``ValueError`` for unequal numbers of rows and columns, and (known) masses that are not all the same.
     Source: Jonker and Volgenant (1987), Computing 38; Crouse (2016), IEEE Trans. Aerosp. Electron. Syst. 52.
@@ -88,8 +92,9 @@ def _assignment(problem: Problem) -> Assignment:
     n = costs.shape[0]
     finite = jnp.isfinite(costs)
     largest = jnp.max(jnp.where(finite, jnp.abs(costs), 0))
-    safe = jnp.where(finite, costs, 4 * n * largest + 1)
-    found = jax.lax.fori_loop(0, n, lambda row, matching: _match(safe, row.astype(jnp.int32), matching), _reduced(safe))
+    safe = jnp.where(finite, costs, jnp.where(largest > 0, 4 * n * largest, 1))
+    start = _reduced(safe, finite)
+    found = jax.lax.fori_loop(0, n, lambda row, matching: _match(safe, row.astype(jnp.int32), matching), start)
     f = _costs_of(safe, found.column_of) - found.g[found.column_of]
     cost = jnp.vdot(problem.a, _costs_of(costs, found.column_of))
     gap = cost - jnp.vdot(problem.a, f) - jnp.vdot(problem.b, found.g)
@@ -98,14 +103,32 @@ def _assignment(problem: Problem) -> Assignment:
     return Assignment(problem, found.column_of, f, found.g, gap, status)
 
 
-def _reduced(costs: Array) -> _Matching:
-    """Start: the potential of a column is its smallest cost, and a row takes one of the columns where it is that."""
+def _reduced(costs: Array, finite: Array) -> _Matching:
+    """Start: entropic potentials made feasible, and every row takes the column of its lowest reduced cost, if nobody else does.
+
+    What a row or a column adds to all its costs is taken out first: it would hide the scale of what decides. So would what stands
+    for infinite costs, which are twice the largest finite one here.
+    """
     n = costs.shape[0]
-    best = jnp.argmin(costs, 0).astype(jnp.int32)
-    columns = jnp.arange(n, dtype=jnp.int32)
-    column_of = jnp.full((n,), -1, jnp.int32).at[best].max(columns)
-    row_of = jnp.where(column_of[best] == columns, best, -1)
-    return _Matching(jnp.min(costs, 0), row_of, column_of)
+    of_columns, of_rows = (_mean(costs, finite, axis) for axis in (0, 1))
+    centred = costs - of_columns[None] - (of_rows - jnp.mean(of_rows))[:, None]
+    sizes = jnp.where(finite, jnp.abs(centred), 0)
+    centred = jnp.where(finite, centred, 2 * jnp.max(sizes))
+    tiny = jnp.finfo(costs.dtype).tiny
+    method = Sinkhorn(Problem(centred), _SMOOTHING * jnp.mean(sizes) + tiny)
+    start = method.init(jnp.zeros((n,), costs.dtype))
+    smooth = jax.lax.fori_loop(0, _SMOOTH_STEPS, lambda _, state: method.step(state)[0], start).position
+    g = jnp.where(jnp.isfinite(smooth), smooth, 0) + of_columns
+    f = jnp.min(costs - g[None], 1)
+    g = jnp.min(costs - f[:, None], 0)
+    best = jnp.argmin(costs - g[None], 1).astype(jnp.int32)
+    rows = jnp.arange(n, dtype=jnp.int32)
+    row_of = jnp.full((n,), -1, jnp.int32).at[best].max(rows)
+    return _Matching(g, row_of, jnp.where(row_of[best] == rows, best, -1))
+
+
+def _mean(costs: Array, finite: Array, axis: int) -> Array:
+    return jnp.sum(jnp.where(finite, costs, 0), axis) / jnp.maximum(jnp.sum(finite, axis), 1).astype(costs.dtype)
 
 
 def _match(costs: Array, row: Array, matching: _Matching) -> _Matching:

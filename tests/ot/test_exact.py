@@ -13,7 +13,7 @@ from invjax.drive import SolveError, Status
 from .test_sinkhorn import emd
 
 
-@pytest.mark.parametrize("kind", ["uniform", "plane", "ties", "negative", "one"])
+@pytest.mark.parametrize("kind", ["uniform", "plane", "ties", "negative", "one", "equal", "far", "tiny"])
 def test_assignment_is_that_of_scipy(kind):
     r = np.random.default_rng(0)
     cost = {
@@ -22,6 +22,9 @@ def test_assignment_is_that_of_scipy(kind):
         "ties": r.integers(3, size=(40, 40)).astype(float),
         "negative": -r.exponential(size=(40, 40)) * 1e3,
         "one": np.array([[2.5]]),
+        "equal": np.ones((6, 6)),
+        "far": r.uniform(size=(40, 40)) + 1e3 * r.normal(size=(40, 1)) + 1e3 * r.normal(size=(1, 40)),
+        "tiny": 1e-200 * r.uniform(size=(40, 40)),
     }[kind]
     found = check(ot.assignment(ot.Problem(cost)))
     rows, columns = scipy.optimize.linear_sum_assignment(cost)
@@ -37,12 +40,13 @@ def test_assignment_is_that_of_scipy(kind):
     np.testing.assert_allclose(found.matrix.sum(0), 1 / n)
 
 
-def test_forbidden_pairs():
+@pytest.mark.parametrize("scale", [1.0, 1e-30])
+def test_forbidden_pairs(scale):
     """Infinite costs are avoided where that is possible; where it is not, the status says so, as for NaN."""
     r = np.random.default_rng(1)
-    cost = r.uniform(size=(20, 20))
+    cost = scale * r.uniform(size=(20, 20))
     allowed = np.eye(20, dtype=bool) | (r.uniform(size=(20, 20)) < 0.2)
-    rows, columns = scipy.optimize.linear_sum_assignment(np.where(allowed, cost, 1e6))
+    rows, columns = scipy.optimize.linear_sum_assignment(np.where(allowed, cost, 1e6 * scale))
     found = check(ot.assignment(ot.Problem(np.where(allowed, cost, np.inf))))
     np.testing.assert_allclose(found.transport_cost(), cost[rows, columns].mean(), rtol=1e-12)
     for bad in (np.where(np.arange(20) == 3, np.inf, cost), np.where(cost == cost[2, 2], np.nan, cost)):
