@@ -18,8 +18,8 @@ from .grid import largest_on_grid, mean_on_grid
 class Problem(eqx.Module):
     """``min <P, C>`` over couplings ``P >= 0`` of ``a`` (n,) and ``b`` (m,): ``P 1 = a``, ``P^T 1 = b``.
 
-    ``cost`` is a matrix (n, m), or a ``PointCost`` or ``GridCost`` whose matrix is never held. The marginals are uniform of sum one by default;
-    entries may be zero. A solver that takes no marginals of different sums says so.
+    ``cost`` is a matrix (n, m), or a ``PointCost`` or ``GridCost`` whose matrix is never held. The marginals are uniform of sum
+    one by default; entries may be zero. A solver that takes no marginals of different sums says so.
 
     Raises ``ValueError`` for shapes that do not fit, complex or half precision, and for known entries that are negative or NaN.
     """
