@@ -65,9 +65,8 @@ def _sums(
     """Numbers W and t with ``sum_j w_j exp(s_j - rate C_ij) = W_i exp(t_i)`` for all weights w, of which the first are masses."""
     shape = [y.shape[0] for y in cost.y_axes]
     weights, s = tuple(w.reshape(shape) for w in weights), s.reshape(shape)
-    for axis in reversed(
-        cost.axes
-    ):  # the last axis is summed, its result becomes the first: after all, the order is as before
+    # The last axis is summed and its result put first: after all of them the order is as before.
+    for axis in reversed(cost.axes):
         weights, s = _along(axis, weights, s, rate)
     return tuple(w.ravel() for w in weights), s.ravel()
 

@@ -61,6 +61,5 @@ def marginals(
 def row_sums(problem: Problem, f: Array, g: Array, epsilon: Array) -> Float[Array, " n"]:
     """Row sums of the plan of potentials, on grids by their soft minimum: ``a exp((f - softmin(g)) / epsilon)``."""
     if isinstance(problem.cost, GridCost):
-        exponent = (f - softmin(problem.cost, g, problem.b, epsilon)) / epsilon
-        return problem.a * jnp.exp(jnp.minimum(exponent, 60))  # finite also where a mass is zero
+        return problem.a * jnp.exp((f - softmin(problem.cost, g, problem.b, epsilon)) / epsilon)
     return fold_plan(problem, f, g, epsilon, lambda p, _: jnp.sum(p, 1))
