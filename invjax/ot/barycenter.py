@@ -121,12 +121,11 @@ class BregmanProjections(eqx.Module):
     def objective(self, position: MassesAndPotentials) -> Float[Array, ""]:
         """What is minimised, at an optimum: a function of the unknowns that is stationary there."""
         masses, f = position
-        mean = self.weights @ f
         if self.debiased:
             own = jnp.vdot(masses, self._correction(masses, f, self.epsilon))
             return jnp.vdot(self.weights, jnp.sum(self.measures * self.columns(position), 1)) - own
         uniform = jnp.full_like(masses, 1 / masses.shape[0])
-        g, _ = self._sides(uniform, f - mean[None], self.epsilon)
+        g, _ = self._sides(uniform, f - (self.weights @ f)[None], self.epsilon)
         return jnp.vdot(self.weights, jnp.sum(self.measures * g, 1))
 
     def _sides(self, masses: Array, f: Array, epsilon: Array) -> tuple[Array, Array]:
@@ -161,9 +160,9 @@ def entropic_barycenter(
 
     The first is ``sum_k w_k min <P, C> + epsilon KL(P | u b_k^T)``: the entropy of P is relative to u. It blurs: on a fine grid,
     with ``|x - y|^2``, Gaussians of one variance get that plus ``epsilon / 2``. The second is, up to a constant, the mean of
-    Sinkhorn divergences, for a symmetric cost: Gaussians of one variance keep it. Debiasing is a deconvolution: what is finer
-    than ``sqrt(epsilon)`` hardly changes the value and converges slowly, and where points are much closer than that, derivatives
-    of the masses are NaN, while those of the value exist.
+    Sinkhorn divergences, for a symmetric cost: Gaussians of one variance keep it. Debiasing is a deconvolution: on points much
+    closer than ``sqrt(epsilon)`` the finest details of the masses hardly change the value and converge slowly, and implicit
+    derivatives of the masses are ill-conditioned, or NaN. The value and its derivatives are not.
 
     ``cost`` is a matrix, a ``PointCost`` or, for images, a ``GridCost``; ``weights`` w are uniform by default. Stops when the L1
     error of the marginals plus the last change of p is below ``atol``, the square root of the machine epsilon by default.
@@ -219,5 +218,5 @@ def _require_symmetric(cost: Cost) -> None:
     if any(isinstance(side, jax.core.Tracer) for side in (rows, columns)):
         return
     difference, size = (float(np.max(np.abs(np.asarray(v)))) for v in (rows - columns, rows))
-    if not difference <= 1e-5 * size:
+    if difference > 1e-5 * size:  # a NaN is told by the status
         raise ValueError("cost: expected a symmetric cost where debiased, got one with different sides")

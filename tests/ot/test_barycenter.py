@@ -120,6 +120,15 @@ def test_gaussians(debiased, deviations):
     assert abs(variance - exact) < 1e-6
 
 
+def test_derivatives_of_the_value_are_well_conditioned():
+    """In a weight it is the cost of its measure, also on a grid much finer than sqrt(epsilon), where masses are not."""
+    (_, cost), B, w = line(), gaussians((-0.3, 0.2), (0.1, 0.1)), jnp.array([0.3, 0.7])
+    found = ot.entropic_barycenter(cost, B, 0.01, w, debiased=True, atol=1e-6)
+    slope = jax.grad(lambda w: ot.entropic_barycenter(cost, B, 0.01, w, debiased=True, atol=1e-6).value)(w)
+    costs = [check(ot.sinkhorn(ot.Problem(cost, found.masses, b), 0.01)).value for b in B]
+    np.testing.assert_allclose(slope[0] - slope[1], costs[0] - costs[1], atol=1e-6)
+
+
 def test_one_measure_is_its_own_barycentre_without_bias():
     """And is blurred by the kernel otherwise: ``p_i = sum_j b_j k_ij / sum_i k_ij``."""
     x, (b,) = points(), measures(6, 1)
@@ -192,6 +201,9 @@ def test_invariances_and_status():
     assert early.status == Status.MAX_STEPS
     assert early.residual > 1e-8
     np.testing.assert_allclose(early.masses.sum(), 1, rtol=1e-12)
+    hole = np.where(np.eye(6) > 0, np.nan, C)
+    bad = ot.entropic_barycenter(hole, B, EPSILON, w, debiased=True, atol=1e-10, max_steps=20_000)
+    assert bad.status == Status.NON_FINITE
 
 
 def test_float32_at_small_epsilon(float32):
