@@ -1,10 +1,11 @@
-"""Figures of couplings and cells: what is drawn is what was given."""
+"""Figures of couplings, cells and barycentres: what is drawn is what was given."""
 
 import jax.numpy as jnp
 import matplotlib.colors
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.patches import Rectangle
 
 from invjax import ot, plots
 
@@ -70,6 +71,24 @@ def halves():
     return ot.polygon_transport(np.array([[0.2, 0.5], [0.7, 0.5]])).cells
 
 
+def test_barycenters_are_a_table_on_one_scale():
+    images = np.random.default_rng(2).uniform(size=(3, 4, 5, 6))
+    for pictures, given in ((images, None), (images[..., None], [(1, 2)]), (images, [])):
+        figure = plots.barycenters(pictures, given=given, title="Between")
+        assert len(figure.axes) == 12
+        framed = []
+        for k, axis in enumerate(figure.axes):
+            (shown,) = axis.images
+            np.testing.assert_allclose(shown.get_array(), images[k // 4, k % 4])
+            assert (shown.norm.vmin, shown.norm.vmax) == (images.min(), images.max())
+            framed += [divmod(k, 4) for patch in axis.patches if isinstance(patch, Rectangle)]
+        assert framed == ([(0, 0), (0, 3), (2, 0), (2, 3)] if given is None else given)
+        assert len(figure.legends) == (given != [])
+    assert plots.figure_png(figure)[:4] == b"\x89PNG"
+    (shown,) = plots.barycenters(images[:1, :1], limits=(0, 2)).axes[0].images
+    assert (shown.norm.vmin, shown.norm.vmax) == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -83,6 +102,9 @@ def halves():
         (lambda: plots.transport_lines(*clouds(), {"a": np.eye(2)}), "matrices 'a': expected finite, shape"),
         (lambda: plots.cells(halves(), np.ones((3, 2))), "sites: expected one for each of 2 cells"),
         (lambda: plots.cells(halves(), np.ones((2, 2)), values=jnp.ones(3)), "values: expected shape"),
+        (lambda: plots.barycenters(np.ones((2, 4, 2))), "images: expected shape"),
+        (lambda: plots.barycenters(np.ones((2, 2, 4, 4, 2))), "images: expected an image"),
+        (lambda: plots.barycenters(np.ones((2, 2, 4, 4)), given=[(0, 2)]), "given: expected pairs"),
     ],
 )
 def test_bad_input(call, message):

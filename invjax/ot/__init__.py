@@ -5,7 +5,8 @@ status, the error of its marginals and a duality gap; nothing compiles again for
 """
 
 from .assignment import Assignment, assignment
-from .costs import Distance, MatrixCost, PointCost, SquaredEuclidean
+from .barycenter import BregmanProjections, EntropicBarycenter, entropic_barycenter
+from .costs import Distance, GridCost, MatrixCost, PointCost, SquaredEuclidean
 from .divergence import sinkhorn_divergence
 from .entropic import EntropicCoupling
 from .gaussian import (
@@ -36,17 +37,21 @@ from .sliced import (
     max_sliced_wasserstein,
     sliced_wasserstein,
 )
+from .sliced_barycenter import SlicedBarycenter, SlicedMatching, sliced_barycenter
 from .sparse import SparseCoupling, SparseTransport, sparse_transport
 
 __all__ = [
     "Assignment",
+    "BregmanProjections",
     "Cells",
     "CircularProjection",
     "Distance",
+    "EntropicBarycenter",
     "EntropicCoupling",
     "EntropicPairing",
     "ExactPairing",
     "GaussianBarycenter",
+    "GridCost",
     "LineCoupling",
     "LinearMap",
     "LinearProjection",
@@ -64,6 +69,8 @@ __all__ = [
     "Sinkhorn",
     "SinkhornNewton",
     "SiteMap",
+    "SlicedBarycenter",
+    "SlicedMatching",
     "SlicedWasserstein",
     "SparseCoupling",
     "SparseTransport",
@@ -72,6 +79,7 @@ __all__ = [
     "between",
     "bures2",
     "bures_map",
+    "entropic_barycenter",
     "gaussian_barycenter",
     "line_coupling",
     "line_wasserstein",
@@ -87,6 +95,7 @@ __all__ = [
     "sinkhorn",
     "sinkhorn_divergence",
     "sinkhorn_newton",
+    "sliced_barycenter",
     "sliced_wasserstein",
     "sparse_transport",
     "unbalanced",

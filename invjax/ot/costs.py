@@ -1,7 +1,8 @@
-"""Ground costs: a matrix, or a function of two clouds of points that is evaluated in tiles of rows."""
+"""Ground costs: a matrix, or a function of two clouds of points or two grids that is evaluated in tiles of rows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -114,12 +115,97 @@ class PointCost(eqx.Module):
         """What a row of the matrix is made of."""
         return self.x
 
+    @property
+    def points(self) -> PointCost:
+        """The same."""
+        return self
+
     def block(self, rows: Float[Array, "r d"]) -> Float[Array, "r m"]:
         """The costs of some rows."""
         return all_pairs(self.cost_fn, rows, self.y)
 
 
-Cost = MatrixCost | PointCost
+class GridCost(eqx.Module):
+    """Costs ``C_ij = sum_k c(x^k_{i_k}, y^k_{j_k})`` between the points of two grids, never held as a matrix.
+
+    ``x_axes`` are the coordinates (n_1,), ..., (n_d,) along the axes of the grid of the rows, ``y_axes`` those of the columns, by
+    default the same. Points are numbered in C order, so the masses of an image are ``image.ravel()``. ``cost_fn`` is the cost
+    along one axis, a function of two points (1,) as in ``PointCost``: squared distances by default, and ``Distance(p)`` makes
+    ``sum_k |x_k - y_k|^p``. Soft minima and what follows from them take one axis at a time (``grid.py``), the rest runs in tiles.
+
+    Raises ``ValueError`` for axes that are not one-dimensional or empty, and for grids of different dimension.
+    """
+
+    x_axes: tuple[Float[Array, " n_k"], ...]
+    y_axes: tuple[Float[Array, " m_k"], ...]
+    cost_fn: Any
+
+    def __init__(self, x_axes: Any, y_axes: Any = None, cost_fn: Any = SquaredEuclidean()):
+        self.x_axes = _axes(x_axes, "x_axes")
+        self.y_axes = self.x_axes if y_axes is None else _axes(y_axes, "y_axes")
+        self.cost_fn = cost_fn
+        if len(self.x_axes) != len(self.y_axes):
+            raise ValueError(f"y_axes: expected {len(self.x_axes)} axes as x_axes has, got {len(self.y_axes)}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return math.prod(x.shape[0] for x in self.x_axes), math.prod(y.shape[0] for y in self.y_axes)
+
+    @property
+    def dtype(self) -> Any:
+        return jnp.result_type(*self.x_axes, *self.y_axes)
+
+    @property
+    def T(self) -> GridCost:
+        return GridCost(self.y_axes, self.x_axes, _swapped(self.cost_fn))
+
+    @property
+    def axes(self) -> tuple[PointCost, ...]:
+        """The costs along every axis."""
+        pairs = zip(self.x_axes, self.y_axes, strict=True)
+        return tuple(PointCost(x[:, None], y[:, None], self.cost_fn) for x, y in pairs)
+
+    @property
+    def points(self) -> PointCost:
+        """The same costs, as those of two clouds."""
+        return PointCost(_product(self.x_axes), _product(self.y_axes), _PerAxis(self.cost_fn))
+
+    @property
+    def rows(self) -> Float[Array, "n d"]:
+        """What a row of the matrix is made of."""
+        return _product(self.x_axes)
+
+    def block(self, rows: Float[Array, "r d"]) -> Float[Array, "r m"]:
+        """The costs of some rows."""
+        return self.points.block(rows)
+
+
+Cost = MatrixCost | PointCost | GridCost
+
+
+class _PerAxis(eqx.Module):
+    """``sum_k c(x_k, y_k)``."""
+
+    cost_fn: Any
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        return self.all_pairs(x[None], y[None])[0, 0]
+
+    def all_pairs(self, x: Array, y: Array) -> Array:
+        parts = [all_pairs(self.cost_fn, x[:, k, None], y[:, k, None]) for k in range(x.shape[1])]
+        return sum(parts[1:], parts[0])
+
+
+def _axes(axes: Any, name: str) -> tuple[Array, ...]:
+    made = tuple(floating(axis, name) for axis in axes)
+    if not made or any(axis.ndim != 1 or axis.shape[0] == 0 for axis in made):
+        raise ValueError(f"{name}: expected coordinates (n,) of one or more axes, got {[a.shape for a in made]}")
+    return made
+
+
+def _product(axes: tuple[Array, ...]) -> Float[Array, "n d"]:
+    """The points of a grid in C order."""
+    return jnp.stack([c.ravel() for c in jnp.meshgrid(*axes, indexing="ij")], 1)
 
 
 class _Swapped(eqx.Module):
@@ -149,6 +235,8 @@ def all_pairs(cost_fn: Any, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> F
 
 def as_cost(cost: Any) -> Cost:
     """A cost as it is, or a matrix as a ``MatrixCost``. Raises ``ValueError`` for what is neither."""
+    if isinstance(cost, GridCost):
+        return cost
     if isinstance(cost, PointCost):
         return PointCost(*pair(cost.x, cost.y, 1), cost.cost_fn)
     matrix = floating(cost.matrix if isinstance(cost, MatrixCost) else cost, "cost")
@@ -157,13 +245,14 @@ def as_cost(cost: Any) -> Cost:
     return MatrixCost(matrix)
 
 
-def map_rows(cost: Cost, fn: Callable[..., PyTree], *rows: Array) -> PyTree:
+def map_rows(cost: Cost, fn: Callable[..., PyTree], *rows: Array, repeats: int = 1) -> PyTree:
     """``fn(C, *rows)`` of all rows: ``fn`` takes costs ``(r, m)`` and r entries of each array, and returns r rows.
 
     A matrix that is there is taken whole; costs of points are made in tiles of ``2^20`` entries, whose memory is the only one
     needed, also under differentiation. The last tile is filled up by its last row, for which ``fn`` is known to be fine.
+    ``repeats``: how many numbers ``fn`` makes of an entry.
     """
-    n, m = cost.shape
+    n, m = cost.shape[0], cost.shape[1] * repeats
     if isinstance(cost, MatrixCost) or n * m <= _AREA:
         return fn(cost.block(cost.rows), *rows)
     height = max(1, _AREA // m)

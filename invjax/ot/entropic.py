@@ -12,10 +12,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..drive import Solution
 from ..implicit import frozen
 from ..kernels.clouds import cloud
-from .costs import MatrixCost, PointCost, map_rows
+from .costs import GridCost, MatrixCost, PointCost, map_rows
 from .envelope import at_optimum
+from .grid import costs_of_grid, means_of_grid
 from .problem import Problem
-from .softmin import fold_plan, marginals, plan_rows, softmin, softmin_of
+from .softmin import fold_plan, marginals, plan_rows, row_sums, softmin, softmin_of
 
 Potentials = tuple[Float[Array, " n"], Float[Array, " m"]]
 
@@ -58,8 +59,11 @@ class EntropicCoupling(eqx.Module):
 
     @eqx.filter_jit
     def apply(self, values: Float[Array, "m ..."]) -> Float[Array, "n ..."]:
-        """``P v``; the transpose is ``coupling.T.apply``."""
+        """``P v``; the transpose is ``coupling.T.apply``. On grids axis by axis, one column of v after the other."""
         values = jnp.asarray(values)
+        if isinstance(self.problem.cost, GridCost):
+            sums = row_sums(self.problem, self.f, self.g, self.epsilon)
+            return jax.vmap(jnp.multiply)(sums, _means(self.problem.cost, self, values))
 
         def times(p: Array, _: Array) -> Array:
             return jnp.tensordot(p, values, 1)
@@ -68,7 +72,10 @@ class EntropicCoupling(eqx.Module):
 
     @eqx.filter_jit
     def transport_cost(self) -> Float[Array, ""]:
-        """``<P, C>``."""
+        """``<P, C>``, on grids axis by axis."""
+        if isinstance(self.problem.cost, GridCost):
+            sums = row_sums(self.problem, self.f, self.g, self.epsilon)
+            return jnp.vdot(sums, costs_of_grid(self.problem.cost, self.g, self.problem.b, self.epsilon))
         return jnp.sum(fold_plan(self.problem, self.f, self.g, self.epsilon, lambda p, c: jnp.sum(p * c, 1)))
 
     @eqx.filter_jit
@@ -102,7 +109,8 @@ class EntropicCoupling(eqx.Module):
         cost = self.problem.cost
         if isinstance(cost, MatrixCost):
             raise ValueError("problem: expected costs of points, got a matrix, which says nothing of other points")
-        return PointCost(cloud(x, "x", cost.y.shape[1]), cost.y, cost.cost_fn)
+        points = cost.points
+        return PointCost(cloud(x, "x", points.y.shape[1]), points.y, points.cost_fn)
 
 
 def entropic_coupling(
@@ -118,7 +126,7 @@ def entropic_coupling(
 def _dual(potentials: Potentials, problem: Problem, epsilon: Array, relax: tuple[Any, Any]) -> Array:
     """``<a, phi(f)> + <b, phi(g)> - epsilon (sum P - sum a sum b)``; ``phi(f) = rho (1 - exp(-f / rho))``, f for a constraint."""
     (f, g), (a, b) = potentials, (problem.a, problem.b)
-    mass = jnp.sum(fold_plan(problem, f, g, epsilon, lambda p, _: jnp.sum(p, 1)))
+    mass = jnp.sum(row_sums(problem, f, g, epsilon))
     linear = jnp.vdot(a, _conjugate(f, relax[0])) + jnp.vdot(b, _conjugate(g, relax[1]))
     return linear - epsilon * (mass - jnp.sum(a) * jnp.sum(b))
 
@@ -150,8 +158,10 @@ def _means(cost: Any, coupling: EntropicCoupling, values: Any) -> Array:
     if values is None:
         if isinstance(coupling.problem.cost, MatrixCost):
             raise ValueError("values: expected values (m, k) of the columns of a cost matrix, got None")
-        values = coupling.problem.cost.y
+        values = coupling.problem.cost.points.y
     values, g, b = jnp.asarray(values), coupling.g, coupling.problem.b
+    if isinstance(cost, GridCost):
+        return means_of_grid(cost, g, b, coupling.epsilon, values)
 
     def of_rows(c: Array) -> Array:
         return jnp.tensordot(softmin_of(c, g, b, coupling.epsilon)[1] * b[None], values, 1)
@@ -163,9 +173,9 @@ def _means(cost: Any, coupling: EntropicCoupling, values: Any) -> Array:
 def _sample(coupling: EntropicCoupling, key: PRNGKeyArray, num: int) -> tuple[Array, Array]:
     """Rows by their sums, columns by inversion of each row's own distribution function: memory of a tile of rows."""
     row_key, column_key = jax.random.split(key)
-    cost, (row_sums, _) = coupling.problem.cost, coupling.marginals()
-    i = jax.vmap(draw, (0, None))(jax.random.uniform(row_key, (num,), row_sums.dtype), row_sums)
-    chosen = MatrixCost(cost.matrix[i]) if isinstance(cost, MatrixCost) else PointCost(cost.x[i], cost.y, cost.cost_fn)
+    cost, (sums, _) = coupling.problem.cost, coupling.marginals()
+    i = jax.vmap(draw, (0, None))(jax.random.uniform(row_key, (num,), sums.dtype), sums)
+    chosen = MatrixCost(cost.matrix[i]) if isinstance(cost, MatrixCost) else coupling._at(cost.rows[i])
     return i, _columns(coupling, column_key, chosen)
 
 

@@ -65,7 +65,7 @@ def line_wasserstein(
 def line_cost(x: Array, y: Array, a: Array | None, b: Array | None, power: Array) -> Float[Array, ""]:
     """``W_p^p`` of arguments that are known to be right; None stands for uniform weights."""
     if a is None and b is None:  # the sorted points are all that counts, and sorting alone is cheaper than ordering
-        rows, columns, shares = _uniform(x.shape[0], y.shape[0], x.dtype)
+        rows, columns, shares = uniform_pairs(x.shape[0], y.shape[0], x.dtype)
         return jnp.sum(shares * power_of(jnp.abs(sort(x)[rows] - sort(y)[columns]), power))
     rows, columns, shares = _monotone(x, y, a, b)
     return jnp.sum(shares * power_of(jnp.abs(x[rows] - y[columns]), power))
@@ -76,7 +76,7 @@ def _monotone(x: Array, y: Array, a: Array | None, b: Array | None) -> tuple[Arr
     n, m = x.shape[0], y.shape[0]
     by_x, by_y = argsort(x), argsort(y)
     if a is None and b is None:
-        rows, columns, shares = _uniform(n, m, x.dtype)
+        rows, columns, shares = uniform_pairs(n, m, x.dtype)
         return by_x[rows], by_y[columns], shares
     ends_x = jnp.cumsum(jnp.full((n,), 1 / n, x.dtype) if a is None else a[by_x])
     ends_y = jnp.cumsum(jnp.full((m,), 1 / m, x.dtype) if b is None else b[by_y])
@@ -90,7 +90,7 @@ def _monotone(x: Array, y: Array, a: Array | None, b: Array | None) -> tuple[Arr
     return by_x[jnp.minimum(done_x, n - 1)], by_y[jnp.minimum(done_y, m - 1)], shares
 
 
-def _uniform(n: int, m: int, dtype: Any) -> tuple[Any, Any, Array]:
+def uniform_pairs(n: int, m: int, dtype: Any) -> tuple[Any, Any, Array]:
     """Ranks and masses of the pairs for uniform weights: which ranks meet depends on the numbers of points alone."""
     if n == m:
         return slice(None), slice(None), jnp.full((n,), 1 / n, dtype)

@@ -109,11 +109,12 @@ def _extended(problem: Problem, epsilon: Array, row: Array | None, column: Array
         matrix = jnp.pad(cost.matrix, [(0, int(side)) for side in sides])
         new: Any = MatrixCost(matrix.at[-1, -1].set(corner) if row is not None else matrix)
     else:
+        given = cost.points
         points = [
             jnp.pad(jnp.pad(x, ((0, 0), (0, 1))), ((0, int(side)), (0, 0))).at[x.shape[0] :, -1].set(1)
-            for x, side in zip((cost.x, cost.y), sides, strict=True)
+            for x, side in zip((given.x, given.y), sides, strict=True)
         ]
-        new = PointCost(points[0], points[1], _WithVirtual(cost.cost_fn, corner))
+        new = PointCost(points[0], points[1], _WithVirtual(given.cost_fn, corner))
     a = problem.a if row is None else jnp.append(problem.a, row)
     return Problem(new, a, jnp.append(problem.b, column))
 

@@ -11,14 +11,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..kernels.clouds import floating
-from .costs import Cost, PointCost, SquaredEuclidean, as_cost, map_rows
+from .costs import Cost, GridCost, PointCost, SquaredEuclidean, as_cost, map_rows
+from .grid import largest_on_grid, mean_on_grid
 
 
 class Problem(eqx.Module):
     """``min <P, C>`` over couplings ``P >= 0`` of ``a`` (n,) and ``b`` (m,): ``P 1 = a``, ``P^T 1 = b``.
 
-    ``cost`` is a matrix (n, m), or a ``PointCost``. The marginals are uniform of sum one by default;
-    entries may be zero. A solver that takes no marginals of different sums says so.
+    ``cost`` is a matrix (n, m), a ``PointCost`` or a ``GridCost``. The marginals are uniform of sum one by default; entries may
+    be zero. A solver that takes no marginals of different sums says so.
 
     Raises ``ValueError`` for shapes that do not fit, complex or half precision, and for known entries that are negative or NaN.
     """
@@ -52,12 +53,19 @@ class Problem(eqx.Module):
         return self.cost.block(self.cost.rows)
 
     def mean_cost(self, absolute: bool = False) -> Float[Array, ""]:
-        """``sum_ij a_i b_j C_ij`` (or of ``|C_ij|``) over the product of the masses: the scale to choose ``epsilon`` by."""
+        """``sum_ij a_i b_j C_ij`` (or of ``|C_ij|``) over the product of the masses: the scale to choose ``epsilon`` by.
+
+        On grids ``absolute`` takes the absolute cost along every axis, which is the same for costs of one sign.
+        """
+        if isinstance(self.cost, GridCost):
+            return mean_on_grid(self.cost, self.a, self.b, absolute)
         per_row = map_rows(self.cost, lambda c: (jnp.abs(c) if absolute else c) @ self.b)
         return jnp.vdot(self.a, per_row) / (jnp.sum(self.a) * jnp.sum(self.b))
 
     def largest_cost(self) -> Float[Array, ""]:
         """``max |C_ij|``."""
+        if isinstance(self.cost, GridCost):
+            return largest_on_grid(self.cost)
         return jnp.max(map_rows(self.cost, lambda c: jnp.max(jnp.abs(c), 1)))
 
     def require_balanced(self) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ..drive import Solution, solve
 from ..types import real, require
+from .costs import GridCost
 from .entropic import EntropicCoupling, entropic_coupling
 from .problem import Problem
 from .softmin import softmin, softmin_of
@@ -38,9 +39,9 @@ class Sinkhorn(eqx.Module):
 
     A step evaluates the kernel ``exp((f + g - C) / epsilon)`` once and iterates on scalings of it, by products with a matrix
     (a stabilised kernel: Schmitzer 2019, SIAM J. Sci. Comput. 41, section 3); of more than 2^24 pairs, which are not held, it
-    is one iteration in tiles. ``relax_a``, ``relax_b`` (scalars or a value a point) are the weights rho of ``rho KL(P 1 | a)``
-    in place of a constraint; None constrains. The first steps divide ``epsilon`` by 4 from ``start_epsilon``, the mean cost by
-    default: a warm start has ``start_epsilon=epsilon``.
+    is one iteration in tiles, and on grids one axis by axis. ``relax_a``, ``relax_b`` (scalars or a value a point) are the
+    weights rho of ``rho KL(P 1 | a)`` in place of a constraint; None constrains. The first steps divide ``epsilon`` by 4 from
+    ``start_epsilon``, the mean cost by default: a warm start has ``start_epsilon=epsilon``.
     """
 
     problem: Problem
@@ -75,9 +76,11 @@ class Sinkhorn(eqx.Module):
         """One evaluation of the kernel, and iterations with it."""
         g, epsilon = state
         n, m = self.problem.shape
-        new, mismatch = (self._scaled if n * m <= _HELD else self._plain)(g, epsilon)
+        held = n * m <= _HELD and not isinstance(self.problem.cost, GridCost)
+        new, mismatch = (self._scaled if held else self._plain)(g, epsilon)
         b = self.problem.b
-        residual = jnp.sum(b * jnp.abs(mismatch)) / jnp.sum(b) + jnp.where(epsilon > self.epsilon, 1, 0).astype(b.dtype)
+        error = jnp.sum(jnp.where(b > 0, b * jnp.abs(mismatch), 0))  # without mass the mismatch may overflow
+        residual = error / jnp.sum(b) + jnp.where(epsilon > self.epsilon, 1, 0).astype(b.dtype)
         return SinkhornState(self.centred(new), jnp.maximum(epsilon / 4, self.epsilon)), SinkhornInfo(residual)
 
     def fixed_point(self, g: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -131,9 +134,9 @@ def sinkhorn(
     """The coupling that minimises ``<P, C> + epsilon KL(P | a b^T)``.
 
     Stops when the L1 error of the marginals over the total mass is below ``atol``, the square root of the machine epsilon by
-    default; a step is 10 of Sinkhorn's iterations (one of more than 2^24 pairs). ``init`` is a potential of the columns to
-    start from, such as ``coupling.g`` of a near problem. The result is differentiable in the arrays of the problem and in
-    ``epsilon`` in both modes, of any order, by the implicit function theorem. float32 reaches an error of about
+    default; a step is 10 of Sinkhorn's iterations (one of more than 2^24 pairs, one on grids). ``init`` is a potential of the
+    columns to start from, such as ``coupling.g`` of a near problem. The result is differentiable in the arrays of the problem
+    and in ``epsilon`` in both modes, of any order, by the implicit function theorem. float32 reaches an error of about
     ``1e-7 max C / epsilon``, and says so by its status.
 
     Raises ``ValueError`` for marginals of different sums, and for ``epsilon`` that is not positive.

@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .costs import Cost, MatrixCost, map_rows
+from .costs import Cost, GridCost, MatrixCost, map_rows
+from .grid import softmin_of_grid
 from .problem import Problem
 
 
 def softmin(cost: Cost, g: Float[Array, " m"], b: Float[Array, " m"], epsilon: Float[Array, ""]) -> Float[Array, " n"]:
     """``-epsilon log sum_j b_j exp((g_j - C_ij) / epsilon)`` for every row: the best potential for that of the columns."""
+    if isinstance(cost, GridCost):
+        return softmin_of_grid(cost, g, b, epsilon)
     return map_rows(cost, lambda c: softmin_of(c, g, b, epsilon)[0])
 
 
@@ -52,5 +55,11 @@ def marginals(
     if isinstance(problem.cost, MatrixCost):  # one pass for both
         plan = plan_rows(problem.matrix, f, g, problem.a, problem.b, epsilon)
         return jnp.sum(plan, 1), jnp.sum(plan, 0)
-    rows = fold_plan(problem, f, g, epsilon, lambda p, _: jnp.sum(p, 1))
-    return rows, fold_plan(problem.T, g, f, epsilon, lambda p, _: jnp.sum(p, 1))
+    return row_sums(problem, f, g, epsilon), row_sums(problem.T, g, f, epsilon)
+
+
+def row_sums(problem: Problem, f: Array, g: Array, epsilon: Array) -> Float[Array, " n"]:
+    """Row sums of the plan of potentials, on grids by their soft minimum: ``a exp((f - softmin(g)) / epsilon)``."""
+    if isinstance(problem.cost, GridCost):
+        return problem.a * jnp.exp((f - softmin(problem.cost, g, problem.b, epsilon)) / epsilon)
+    return fold_plan(problem, f, g, epsilon, lambda p, _: jnp.sum(p, 1))

@@ -8,12 +8,13 @@ nothing to close. The figure shows itself in a notebook; ``save_figure`` and ``f
 from .charts import coverage_curve, energy_decay, traces
 from .figures import NotebookFigure, figure_png, save_figure
 from .flows import particles, trajectories
-from .images import error_map, panel, uncertainty
+from .images import barycenters, error_map, panel, uncertainty
 from .laws import quantiles
 from .transport import cells, couplings, transport_lines
 
 __all__ = [
     "NotebookFigure",
+    "barycenters",
     "cells",
     "couplings",
     "coverage_curve",

@@ -67,11 +67,10 @@ def _smallest_png(buffer: io.BytesIO) -> bytes:
     return out.getvalue()
 
 
-def new_figure(size: tuple[float, float], *, compress: bool = False) -> Figure:
-    """An empty figure of this size in inches; ``compress`` draws axes of fixed aspect together."""
-    return NotebookFigure(
-        figsize=size, dpi=100, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, compress=compress)
-    )
+def new_figure(size: tuple[float, float], *, compress: bool = False, pad: float = PAD) -> Figure:
+    """An empty figure of this size in inches; ``compress`` draws axes of fixed aspect together, ``pad`` inches around each."""
+    engine = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, compress=compress)
+    return NotebookFigure(figsize=size, dpi=100, layout=engine)
 
 
 def chart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +12,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ..metrics import psnr
-from .figures import INK, PAD, columns_of, new_figure
+from .figures import COLOURS, INK, PAD, columns_of, legend, legend_width, new_figure
 
 
 def panel(
@@ -47,6 +49,48 @@ def panel(
     figure, axes = _image_grid(shown, captions, max(1, columns), title)
     for axis, picture in zip(axes, shown, strict=True):
         _show(axis, picture, limits)
+    return figure
+
+
+def barycenters(
+    images: Any,
+    *,
+    given: Sequence[tuple[int, int]] | None = None,
+    limits: tuple[float, float] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """A table of images between those that were given: ``images`` are ``(rows, columns, H, W)``, or with channels last.
+
+    The ``given`` ones, pairs (row, column), have a coloured frame; they are the corners by default. All are on one scale, whose
+    ``limits`` are the smallest and the largest value by default. Raises ``ValueError`` for other shapes, and pairs outside.
+    """
+    table = np.asarray(images)
+    if table.ndim not in (4, 5):
+        raise ValueError(f"images: expected shape (rows, columns, H, W) or with channels last, got {table.shape}")
+    rows, columns = table.shape[:2]
+    if given is None:
+        given = sorted({(i, j) for i in (0, rows - 1) for j in (0, columns - 1)})
+    if outside := [pair for pair in given if not (0 <= pair[0] < rows and 0 <= pair[1] < columns)]:
+        raise ValueError(f"given: expected pairs (row, column) inside {(rows, columns)}, got {outside}")
+    shown = [[_magnitude(_image(image, "images")) for image in row] for row in table]
+    if limits is None:
+        limits = float(np.nanmin(shown)), float(np.nanmax(shown))
+    height, width = shown[0][0].shape[:2]
+    edge = float(np.clip(6 / columns, 0.5, 1.6))
+    names = ["given"] if given else [""]
+    heading = 0.35 if title else 0
+    size = columns * edge + legend_width(names), rows * edge * height / width + heading
+    figure = new_figure(size, compress=True, pad=0.02)
+    if title:
+        figure.suptitle(title, fontsize=12, color=INK)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis, image in zip(axes.ravel(), itertools.chain(*shown), strict=True):
+        _show(axis, image, limits)
+        axis.set_axis_off()
+    for i, j in given:
+        frame: Any = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 3, "clip_on": False, "label": "given"}
+        axes[i, j].add_patch(Rectangle((-0.5, -0.5), width, height, **frame))
+    legend(figure, names, axes[given[0]] if given else None)
     return figure
 
 

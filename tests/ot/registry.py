@@ -48,6 +48,15 @@ def clouds(r):
     return {"x": r.normal(size=(N, DIM)), "y": r.normal(size=(N, DIM)) + 1}
 
 
+def grids(r):
+    axes = {name: np.sort(r.uniform(size=size)) for name, size in (("x0", 3), ("x1", 2), ("y0", 2), ("y1", 4))}
+    return axes | {"a": r.dirichlet(np.full(6, 3.0)), "b": r.dirichlet(np.full(8, 3.0))}
+
+
+def measures(r, size, num=3):
+    return {"measures": r.dirichlet(np.full(size, 3.0), num), "weights": r.dirichlet(np.full(num, 3.0))}
+
+
 def laws(r):
     def covariance():
         root = r.normal(size=(DIM, DIM))
@@ -79,6 +88,38 @@ CASES = {
         ),
         lambda out: out.transport_cost(),
         along=("x", "y", "a", "b", "power"),
+    ),
+    "sinkhorn_grid": Case(
+        grids,
+        lambda x0, x1, y0, y1, a, b: ot.sinkhorn(
+            ot.Problem(ot.GridCost((x0, x1), (y0, y1)), a, b), 0.1, atol=tight(a.dtype)
+        ),
+        lambda out: out.value + out.transport_cost() + jnp.vdot(jnp.arange(6.0) ** 2, out.apply(jnp.arange(8.0))),
+        along=("x0", "x1", "y0", "y1", "a", "b"),
+    ),
+    "entropic_barycenter": Case(
+        lambda r: {"C": r.uniform(size=(N, M)), "epsilon": r.uniform(0.05, 0.1)} | measures(r, M),
+        lambda C, epsilon, measures, weights: ot.entropic_barycenter(
+            C, measures, epsilon, weights, atol=tight(C.dtype)
+        ),
+        lambda out: out.value + jnp.vdot(jnp.arange(float(N)) ** 2, out.masses) + jnp.sum(out.f**2) + jnp.sum(out.g**2),
+        along=("C", "epsilon", "measures", "weights"),
+    ),
+    "debiased_barycenter": Case(
+        lambda r: {"x": r.normal(size=(N, DIM)), "epsilon": r.uniform(0.2, 0.3)} | measures(r, N),
+        lambda x, epsilon, measures, weights: ot.entropic_barycenter(
+            ot.PointCost(x, x), measures, epsilon, weights, debiased=True, atol=tight(x.dtype)
+        ),
+        lambda out: out.value + jnp.vdot(jnp.arange(float(N)) ** 2, out.masses),
+        along=("x", "epsilon", "measures", "weights"),
+    ),
+    "sliced_barycenter": Case(
+        lambda r: (
+            clouds(r) | {"z": r.normal(size=(M, DIM)), "directions": directions(r), "weights": r.dirichlet([3, 3, 3])}
+        ),
+        lambda x, y, z, directions, weights: ot.sliced_barycenter((x, y, z), directions, weights),
+        lambda out: out.value + jnp.vdot(jnp.arange(float(N)) ** 2, out.positions[:, 0]),
+        along=("x", "y", "z", "directions", "weights"),
     ),
     "sinkhorn_newton": Case(
         matrix,

@@ -35,8 +35,8 @@ def tangent(name, seed=5):
     moves = {}
     for k, v in given(name).items():
         move = r.normal(size=v.shape) if k in CASES[name].along else np.zeros(v.shape)
-        if k in ("a", "b"):
-            move = (move - move.mean()) * 0.1
+        if k in ("a", "b", "measures", "weights"):
+            move = (move - move.mean(-1, keepdims=True)) * 0.1
         if k in ("s0", "s1"):
             move = (move + move.T) / 2
         moves[k] = jnp.asarray(move)
