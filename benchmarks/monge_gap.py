@@ -15,6 +15,7 @@ Source: Uscidda and Cuturi (2023), ICML, scaled down.
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 from typing import Any
 
@@ -39,7 +40,7 @@ Weights = list[tuple[jax.Array, jax.Array]]
 
 def weights(key: jax.Array) -> Weights:
     """Initial weights of variance 1 / inputs, and no biases."""
-    sizes = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+    sizes = list(itertools.pairwise(WIDTHS))
     keys = jax.random.split(key, len(sizes))
     draws = [jax.random.normal(k, size) / jnp.sqrt(size[0]) for k, size in zip(keys, sizes, strict=True)]
     return [(w, jnp.zeros(w.shape[1])) for w in draws]
