@@ -194,7 +194,7 @@ def corrected(logits: jax.Array, similarity: jax.Array, mass: jax.Array) -> dict
     weight = SIMILARITY * (1 - mass)
     return {
         "PPOT": ot.progressive_partial(p, mass, RELAX, EPSILON),
-        "SP2OT": ot.semantic_partial(p, similarity, mass, weight, RELAX, EPSILON, rounds=200),
+        "SP2OT": ot.semantic_partial(p, similarity, mass, weight, RELAX, EPSILON, rounds=200, rtol=1e-5),
     }
 
 
