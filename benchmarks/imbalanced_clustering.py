@@ -33,6 +33,7 @@ CLUSTERS, LARGEST, RATIO, NEIGHBOURS = 10, 170, 10.0, 20
 TEMPERATURE, RATE, EPSILON, RELAX, SIMILARITY, ROUNDS = 0.1, 1e-2, 0.1, 1.0, 135.0, 3
 FIRST_MASS, CORRUPTED, MASSES, TOLERANCE = 0.1, 0.3, (0.1, 0.3, 0.5, 0.7, 0.9), 1e-4
 ADAM = optax.adam(RATE)
+NOTHING = {"seconds": None, "seconds_median": None, "cpu_seconds": None, "compile_seconds": None}
 
 
 def problem(seed: int) -> dict[str, np.ndarray]:
@@ -166,8 +167,7 @@ def clustering(problems: list[dict], num_steps: int) -> list[dict]:
     names = ("features", "similarity", "centres")
     grid = {name: jnp.stack([p[name] for p in problems]) for name in names}
     shares = jnp.arange(num_steps) / num_steps
-    nothing = {"seconds": None, "seconds_median": None, "cpu_seconds": None, "compile_seconds": None}
-    found: dict[str, Any] = {"k-means": ([p["k_means"] for p in problems], nothing, {})}
+    found: dict[str, Any] = {"k-means": ([p["k_means"] for p in problems], NOTHING, {})}
     for name, labeller in METHODS.items():
         watch = Stopwatch(lambda labeller=labeller: sweep(trained, grid, labeller, shares, batch_size=1))
         watch()
@@ -213,7 +213,6 @@ def correction(problems: list[dict], masses: tuple[float, ...]) -> list[dict]:
                 share, steps = q[wrong].sum() / q.sum(), int(found.num_steps)
                 scores.setdefault((mass, name), []).append((*of_rows, of_mass, share, steps))
     lines, sizes = [], {"rows": len(problems[0]["classes"]), "seeds": len(problems)}
-    nothing = {"seconds": None, "seconds_median": None, "cpu_seconds": None, "compile_seconds": None}
     for (mass, name), values in scores.items():
         accuracy, *rest = np.mean(values, 0)
         facts: dict[str, Any] = dict(zip(("balanced", "mass_accuracy", "corrupted_mass", "steps"), rest, strict=True))
@@ -222,7 +221,7 @@ def correction(problems: list[dict], masses: tuple[float, ...]) -> list[dict]:
             facts |= {"rows_over_ppot": float(over[0]), "mass_over_ppot": float(over[2])}
             facts["bars"] = {"rows": bool(over[0] >= 0.02), "mass": bool(over[2] >= 0.02)}
         case = f"labels, 30 % of logits wrong/rho = {mass}/{name}"
-        lines.append(record(case, sizes, nothing, float(accuracy), "accuracy", **facts))
+        lines.append(record(case, sizes, NOTHING, float(accuracy), "accuracy", **facts))
     return lines
 
 
