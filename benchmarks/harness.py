@@ -3,7 +3,7 @@
 A line has the fields ``case, device, dtype, sizes, versions, seconds`` (minimum), ``seconds_median, compile_seconds, quality,
 quality_name, peer, peer_seconds, peer_quality, ratio``. ``ratio`` is ``peer_seconds / seconds``, of minima, and null where there
 is no peer or the peer's quality is better than ours. ``cpu_seconds`` and ``cpu_ratio`` are the same in processor time of
-all threads, which a busy machine disturbs less. Further fields are free.
+all threads, which a busy machine disturbs less. Further fields are free; ``bars`` names claims, each true or false of the line.
 """
 
 from __future__ import annotations
@@ -225,13 +225,24 @@ def emit(lines: list[dict]) -> None:
     for line in lines:
         ratio = "" if line["ratio"] is None else f"{line['ratio']:8.1f}x (processor time {line['cpu_ratio']:.1f}x)"
         peer = "" if line["peer"] is None else f"{line['peer']} {_seconds(line['peer_seconds'])}"
-        print(f"{line['case']:64s} {_seconds(line['seconds'])} {_quality(line)} {peer} {ratio}", file=sys.stderr)
+        print(
+            f"{line['case']:64s} {_seconds(line['seconds'])} {_quality(line)} {peer} {ratio} {_bars(line)}",
+            file=sys.stderr,
+        )
     for line in lines:
         print(json.dumps(line))
 
 
 def _seconds(value: float | None) -> str:
     return "        -" if value is None else f"{value:8.4f}s"
+
+
+def _bars(line: dict) -> str:
+    """The claims that the line was held against, by whether they hold."""
+    held = [name for name, holds in line.get("bars", {}).items() if holds]
+    missed = [name for name, holds in line.get("bars", {}).items() if not holds]
+    parts = [f"{word}: {', '.join(names)}" for word, names in (("holds", held), ("MISSED", missed)) if names]
+    return "; ".join(parts)
 
 
 def _quality(line: dict) -> str:

@@ -19,6 +19,18 @@ FACTS = (
     *("published", "over_published", "standard_error", "order_holds"),
     *("sobol_over_distance", "orthogonal_over_distance", "iid_over_distance", "frequencies_over_iid"),
     *("amplitude_psnr", "over_rpie", "over_best_rpie", "over_best_tv"),
+    *("affinity_once", "best_once", "pairs", "dropped", "violations", "row_error", "reached"),
+    *("paid", "least", "fit", "floor", "balanced", "mass_accuracy", "corrupted_mass"),
+    *(
+        "weights_tv",
+        "data_tv",
+        "to_data",
+        "shares_error",
+        "marginal_error",
+        "cheaper",
+        "cheaper_cpu",
+        "cheaper_than_peer",
+    ),
     *("peer_psnr", "peer_steps", "peer_reached", "peer_iterations_per_second", "ess_ratio", "over_peer"),
     *("peer_threads", "peer_batch"),
 )
