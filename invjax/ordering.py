@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 _INTEGERS = {32: jnp.int32, 64: jnp.int64}
@@ -35,7 +36,8 @@ def argsort(x: Float[Array, " n"]) -> Int[Array, " n"]:
     """``jnp.argsort`` of a float32 or float64 array (n,), stable, NaN at the end: int32 indices. Raises as ``sort``."""
     _require_floats(x)
     x = jax.lax.stop_gradient(x)
-    return jax.lax.platform_dependent(x, cpu=_packed, default=lambda x: jnp.argsort(x).astype(jnp.int32))
+    order = jax.lax.platform_dependent(x, cpu=_packed, default=lambda x: jnp.argsort(x).astype(jnp.int32))
+    return checkpoint_name(order, "order")  # the one thing worth keeping for a backward pass
 
 
 def _require_floats(x: Array) -> None:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ..eager import one_program
 from ..kernels.clouds import cloud, floating
 from ..types import require
 
@@ -82,10 +83,15 @@ def power_cells(sites: Float[Array, "m 2"], g: Float[Array, " m"], domain: Float
     do not fit, and a (known) domain that is not convex and counter-clockwise.
     """
     sites = cloud(sites, "sites", 2, 1)
-    m = sites.shape[0]
     g, domain = floating(g, "g").astype(sites.dtype), floating(domain, "domain").astype(sites.dtype)
-    require(g, "g", shape=(m,))
+    require(g, "g", shape=sites.shape[:1])
     require_convex(domain)
+    return _power_cells(sites, g, domain)
+
+
+@one_program
+def _power_cells(sites: Array, g: Array, domain: Array) -> Cells:
+    m = sites.shape[0]
     heights = jnp.sum(sites**2, 1) - g
     scale = jnp.max(jnp.abs(domain)) * jnp.max(jnp.abs(sites)) + jnp.max(jnp.abs(heights))
     slack = 8 * jnp.finfo(sites.dtype).eps * scale

@@ -66,10 +66,11 @@ class SemiDiscreteInfo(NamedTuple):
 class SemiDiscrete(eqx.Module):
     """Averaged stochastic ascent of ``E_x[min_j c(x, y_j) - g_j] + <b, g>``: ``g <- g + h / sqrt(k) (b - shares)``.
 
-    A random method for ``iterate``; the position is the average of the potentials with weights ``k^2``, which forgets the start,
-    and ``method.map(position)`` is the map. ``source(key, num)`` draws points (num, d), ``batch_size`` a step, which should be
-    several times m. ``epsilon > 0`` splits the mass of a point by ``b_j exp((g_j - c) / epsilon)``. The error of the averaged
-    objective falls as ``1 / sqrt(k)``.
+    A random method for ``iterate``; the position is the average of the potentials with weights ``k^2``, which forgets the
+    start, and ``method.map(position)`` is the map. ``source(key, num)`` draws points (num, d), ``batch_size`` a step, which
+    should be several times m. The default h is three m times what the second nearest site costs a point of the source more than
+    the nearest, on average: the scale of potentials that move cells. ``epsilon > 0`` splits the mass of a point by ``b_j
+    exp((g_j - c) / epsilon)``. The error of the averaged objective falls as ``1 / sqrt(k)``.
 
     Raises ``ValueError`` for sites and masses that do not fit.
     Source: Genevay, Cuturi, Peyre and Bach (2016), NeurIPS, algorithm 2.
@@ -100,7 +101,7 @@ class SemiDiscrete(eqx.Module):
         require(epsilon, "epsilon", nonnegative=True, shape=())
         self.epsilon = jnp.asarray(real(epsilon), self.sites.dtype)
         if step_size is None:
-            step_size = self.sites.shape[0] * self._spacing()
+            step_size = 3 * self.sites.shape[0] * self._spread()
         require(step_size, "step_size", positive=True, shape=())
         self.step_size = jnp.asarray(real(step_size), self.sites.dtype)
 
@@ -134,13 +135,15 @@ class SemiDiscrete(eqx.Module):
         """The map of potentials."""
         return SiteMap(self.sites, g, self.cost_fn)
 
-    def _spacing(self) -> Array:
-        """The mean cost to the nearest other site: the inverse of the curvature of the objective, over m."""
-        m = self.sites.shape[0]
-        rows = jnp.arange(m)
+    def _spread(self) -> Array:
+        """By how much the second nearest site costs more than the nearest, on average over a sample of the source."""
+        if self.sites.shape[0] == 1:
+            return jnp.ones((), self.sites.dtype)
+        x = self.source(jax.random.key(0), 1024).astype(self.sites.dtype)
 
-        def nearest(c: Array, row: Array) -> Array:
-            return jnp.min(jnp.where(row[:, None] == rows[None], jnp.inf, c), 1)
+        def difference(c: Array) -> Array:
+            nearest = jnp.argmin(c, 1)[:, None] == jnp.arange(c.shape[1])[None]
+            return jnp.min(jnp.where(nearest, jnp.inf, c), 1) - jnp.min(c, 1)
 
-        found = map_rows(PointCost(self.sites, self.sites, self.cost_fn), nearest, rows)
-        return jnp.maximum(jnp.mean(jnp.where(jnp.isfinite(found), found, 1)), jnp.finfo(found.dtype).tiny)
+        found = jnp.mean(map_rows(PointCost(x, self.sites, self.cost_fn), difference))
+        return jnp.maximum(found, jnp.finfo(found.dtype).tiny)

@@ -100,7 +100,8 @@ def sliced_wasserstein(
     ``projection`` is an array of directions (P, d) or a family of functions; distances of nonlinear ones are the generalised
     sliced distance. ``energy_based``: ``w_l ~ exp(W_p^p of l)``, which leans towards the directions that tell the clouds apart
     (Nguyen and Ho 2023, NeurIPS; importance sampling from the given directions). Time ``O(P (n + m) (d + log(n + m)))``; memory
-    of the projections on 32 directions, of a nonlinear family on all. Differentiable in clouds, projections, weights and p.
+    of the projections on 32 directions, of a nonlinear family on all. Differentiable in clouds, projections, weights and p; a
+    gradient keeps the order of every projection.
 
     Raises ``ValueError`` for clouds, weights and directions that do not fit.
     Source: Bonneel, Rabin, Peyre and Pfister (2015), J. Math. Imaging Vis. 51.
@@ -153,7 +154,8 @@ def _sliced(
     if isinstance(projection, LinearProjection) and projection.directions.shape[0] > _TOGETHER:
         num = projection.directions.shape[0]
         cut = tiles(projection.directions, _TOGETHER)
-        costs = jax.lax.map(jax.checkpoint(lambda part: of(LinearProjection(part))), cut).reshape(-1)[:num]
+        keep = jax.checkpoint_policies.save_only_these_names("order")  # a backward pass projects again, but does not sort
+        costs = jax.lax.map(jax.checkpoint(lambda part: of(LinearProjection(part)), policy=keep), cut).reshape(-1)[:num]
     else:
         costs = of(projection)
     if energy_based:
