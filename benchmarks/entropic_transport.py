@@ -26,7 +26,7 @@ def main() -> None:
     n, size = (100, 14) if args.quick else (500, 28)
     cap = 2000 if args.quick else 20_000  # of the iterations of every Sinkhorn
     cases = {
-        f"random assignment, n = {n}": (random_assignment(n), 16),
+        **{f"random assignment, n = {k}": (random_assignment(k), 16) for k in ((n,) if args.quick else (200, 400, n))},
         f"images, L1, n = {size**2}": (images(1, size), 64),
         f"images, squared L2, n = {size**2}": (images(2, size), 64),
         f"densities on the line, n = {n}": (densities(n), 32),

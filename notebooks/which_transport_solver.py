@@ -144,9 +144,9 @@ axis = jnp.arange(28) / 28
 square = ot.GridCost((axis, axis))
 s, t = np.meshgrid(np.linspace(0, 1, 5), np.linspace(0, 1, 5), indexing="ij")
 weights = np.stack([(1 - s) * (1 - t), (1 - s) * t, s * (1 - t), s * t], -1).reshape(25, 4).astype(np.float32)
-between = jax.jit(
-    jax.vmap(lambda w: ot.entropic_barycenter(square, corners, 0.002, w, debiased=True, atol=1e-2))
-)(weights)
+between = jax.jit(jax.vmap(lambda w: ot.entropic_barycenter(square, corners, 0.002, w, debiased=True, atol=1e-2)))(
+    weights
+)
 check(between)
 pictures = np.asarray(between.masses).reshape(5, 5, 28, 28)
 plots.barycenters(pictures / pictures.max((2, 3), keepdims=True), title="between four garments")

@@ -1,4 +1,4 @@
-"""Figures of couplings, cells and barycentres: what is drawn is what was given."""
+"""Figures of couplings, maps, cells and barycentres: what is drawn is what was given."""
 
 import jax.numpy as jnp
 import matplotlib.colors
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.patches import Rectangle
+from matplotlib.quiver import Quiver
 
 from invjax import ot, plots
 
@@ -50,6 +51,30 @@ def test_lines_join_what_mass_joins():
     dots = drawn(figure, PathCollection)
     np.testing.assert_allclose(dots[0].get_offsets(), x)
     np.testing.assert_allclose(dots[1].get_offsets(), y)
+
+
+def test_arrows_go_from_points_to_images():
+    """Arrows start at x, end at T(x), have the colour of their point, and all that is drawn lies inside the axes."""
+    x, y = clouds(6, 9)
+    far = 3 * x - 7
+    broken = x.copy()
+    broken[2, 1] = np.nan
+    colours = np.linspace(0, 1, 18).reshape(6, 3)
+    figure = plots.maps(x, {"far": far, "broken": broken}, target=y, colours=colours)
+    first, second = drawn(figure, Quiver)
+    np.testing.assert_allclose(first.get_offsets(), x)
+    np.testing.assert_allclose(np.stack([first.U, first.V], 1), far - x)
+    np.testing.assert_allclose(first.get_facecolors()[:, :3], colours)
+    assert (first.angles, first.scale_units, first.scale) == ("xy", "xy", 1)  # lengths in the units of the axes
+    np.testing.assert_allclose(second.get_offsets(), np.delete(x, 2, 0))
+    np.testing.assert_allclose(second.get_facecolors()[:, :3], np.delete(colours, 2, 0))
+    assert [axis.get_title() for axis in figure.axes] == ["far", "broken\n1 of 6 not finite"]
+    for axis in figure.axes:
+        for points in (x, y, far):
+            for bounds, values in zip((axis.get_xlim(), axis.get_ylim()), points.T, strict=True):
+                assert bounds[0] < values.min() < values.max() < bounds[1]
+    np.testing.assert_allclose(drawn(figure, PathCollection)[0].get_offsets(), y)
+    assert plots.figure_png(plots.maps(x, {"plain": far}))[:4] == b"\x89PNG"
 
 
 def test_cells_are_the_polygons():
@@ -105,6 +130,10 @@ def test_barycenters_are_a_table_on_one_scale():
         (lambda: plots.barycenters(np.ones((2, 4, 2))), "images: expected shape"),
         (lambda: plots.barycenters(np.ones((2, 2, 4, 4, 2))), "images: expected an image"),
         (lambda: plots.barycenters(np.ones((2, 2, 4, 4)), given=[(0, 2)]), "given: expected pairs"),
+        (lambda: plots.maps(clouds()[0], {}), "images: expected at least one"),
+        (lambda: plots.maps(*clouds()[:1], {"a": np.ones((5, 2))}), "images 'a': expected shape"),
+        (lambda: plots.maps(clouds()[0], {"a": clouds()[0]}, target=np.ones(3)), "target: expected finite points"),
+        (lambda: plots.maps(clouds()[0], {"a": clouds()[0]}, colours=np.ones((2, 3))), "colours: expected a name"),
     ],
 )
 def test_bad_input(call, message):

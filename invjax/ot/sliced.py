@@ -154,7 +154,9 @@ def _sliced(
     if isinstance(projection, LinearProjection) and projection.directions.shape[0] > _TOGETHER:
         num = projection.directions.shape[0]
         cut = tiles(projection.directions, _TOGETHER)
-        keep = jax.checkpoint_policies.save_only_these_names("order")  # a backward pass projects again, but does not sort
+        keep = jax.checkpoint_policies.save_only_these_names(
+            "order"
+        )  # a backward pass projects again, but does not sort
         costs = jax.lax.map(jax.checkpoint(lambda part: of(LinearProjection(part)), policy=keep), cut).reshape(-1)[:num]
     else:
         costs = of(projection)

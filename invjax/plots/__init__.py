@@ -10,7 +10,7 @@ from .figures import NotebookFigure, figure_png, save_figure
 from .flows import particles, trajectories
 from .images import barycenters, error_map, panel, uncertainty
 from .laws import quantiles
-from .transport import cells, couplings, transport_lines
+from .transport import cells, couplings, maps, transport_lines
 
 __all__ = [
     "NotebookFigure",
@@ -21,6 +21,7 @@ __all__ = [
     "energy_decay",
     "error_map",
     "figure_png",
+    "maps",
     "panel",
     "particles",
     "quantiles",

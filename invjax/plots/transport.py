@@ -1,4 +1,4 @@
-"""Transport: couplings as matrices and as lines between two clouds, and the cells of sites."""
+"""Transport: couplings as matrices and as lines between two clouds, maps as arrows, and the cells of sites."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..ot import Cells
 from .figures import COLOURS, charts, columns_of, legend
 
 _EDGE = "#666666"
+_BEHIND = "#BBBBBB"  # of a target on which arrows are drawn
 
 
 def couplings(
@@ -67,9 +68,7 @@ def transport_lines(
             raise ValueError(f"matrices {name!r}: expected finite, shape {(len(x), len(y))}, got {given[name].shape}")
     columns = columns_of(len(given)) if columns is None else columns
     points = np.concatenate([x, y])
-    spans = np.ptp(points, axis=0) + 1e-12
-    edge = 2.6 if columns > 2 else 3.3
-    size = (edge, edge * float(np.clip(spans[1] / spans[0], 0.4, 1.3)))
+    size = _size(points, columns)
     names = ["source", "target"]
     figure, axes = charts(
         list(given), size, columns, title=title, names=names, labels=(xlabel, ylabel), sharex=True, sharey=True
@@ -87,6 +86,47 @@ def transport_lines(
             size_of = 2 + largest * mass / (mass.max() or 1.0)
             axis.scatter(cloud[:, 0], cloud[:, 1], s=size_of, linewidths=0.9, zorder=2, **style)
         axis.set_aspect("equal")
+    legend(figure, names, axes[0])
+    return figure
+
+
+def maps(
+    x: Any,
+    images: Mapping[str, Any],
+    *,
+    target: Any = None,
+    colours: Any = COLOURS[0],
+    columns: int | None = None,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str | None = None,
+) -> Figure:
+    """Maps of the plane as arrows, side by side on one scale: from ``x`` (n, 2) to the images ``T(x)`` (n, 2) of each map.
+
+    ``target`` (m, 2) is grey behind them. ``colours`` is one for all arrows, or one (r, g, b) in [0, 1] for each, (n, 3). An
+    image that is not finite has no arrow and is counted under the name. Raises ``ValueError`` for shapes that do not fit.
+    """
+    x, behind = _plane(x, "x"), None if target is None else _plane(target, "target")
+    ends = _ends(images, x)
+    if not isinstance(colours, str) and np.shape(colours) != (len(x), 3):
+        raise ValueError(f"colours: expected a name or shape {(len(x), 3)}, got {np.shape(colours)}")
+    columns = columns_of(len(ends)) if columns is None else columns
+    drawn = {name: np.isfinite(z).all(1) for name, z in ends.items()}
+    points = np.concatenate([x, *(z[drawn[name]] for name, z in ends.items()), *([] if behind is None else [behind])])
+    captions = [n if drawn[n].all() else f"{n}\n{(~drawn[n]).sum()} of {len(x)} not finite" for n in ends]
+    names = [] if behind is None else ["target"]
+    options: dict[str, Any] = {"names": names, "labels": (xlabel, ylabel), "sharex": True, "sharey": True}
+    figure, axes = charts(captions, _size(points, columns), columns, title=title, **options)
+    margin = 0.04 * (np.ptp(points, axis=0).max() or 1.0)
+    box = np.stack([points.min(0) - margin, points.max(0) + margin], 1)
+    for axis, (name, z) in zip(axes, ends.items(), strict=True):
+        axis.set(xlim=box[0], ylim=box[1], aspect="equal")
+        if behind is not None:
+            axis.scatter(behind[:, 0], behind[:, 1], s=4, color=_BEHIND, linewidths=0, label="target")
+        keep = drawn[name]
+        tints = colours if isinstance(colours, str) else np.asarray(colours)[keep]
+        units: Any = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.006}
+        axis.quiver(*x[keep].T, *(z - x)[keep].T, color=tints, zorder=2, **units)
     legend(figure, names, axes[0])
     return figure
 
@@ -121,6 +161,14 @@ def cells(
     return figure
 
 
+def _ends(images: Mapping[str, Any], x: np.ndarray) -> dict[str, np.ndarray]:
+    ends = {name: np.asarray(z, np.float64) for name, z in _some(images, "images").items()}
+    for name, z in ends.items():
+        if z.shape != x.shape:
+            raise ValueError(f"images {name!r}: expected shape {x.shape}, got {z.shape}")
+    return ends
+
+
 def _some(named: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not named:
         raise ValueError(f"{name}: expected at least one, got none")
@@ -134,6 +182,13 @@ def _matrix(m: Any, name: str) -> np.ndarray:
     if np.nanmin(matrix, initial=0) < 0:
         raise ValueError(f"{name}: expected entries >= 0, got minimum {np.nanmin(matrix)}")
     return np.where(np.isfinite(matrix), matrix, np.nan)
+
+
+def _size(points: np.ndarray, columns: int) -> tuple[float, float]:
+    """Inches of axes that show these points, of about their aspect."""
+    spans = np.ptp(points, axis=0) + 1e-12
+    edge = 2.6 if columns > 2 else 3.3
+    return edge, edge * float(np.clip(spans[1] / spans[0], 0.4, 1.3))
 
 
 def _plane(x: Any, name: str) -> np.ndarray:
