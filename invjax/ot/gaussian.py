@@ -16,7 +16,7 @@ from ..types import require
 
 
 class LinearMap(eqx.Module):
-    """``T(x) = target_mean + matrix (x - mean)``, for a point (d,) or a cloud (n, d)."""
+    """``T(x) = target_mean + matrix (x - mean)``, for a point (d,) or a cloud (n, d). It holds arrays: ``eqx.filter_jit``."""
 
     matrix: Float[Array, "d d"]
     mean: Float[Array, " d"]

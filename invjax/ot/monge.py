@@ -70,10 +70,12 @@ def _entropic_gap(x: Array, z: Array, epsilon: Any, cost_fn: Any, atol: Any, max
 class MapLoss(eqx.Module):
     """``Delta(T#mu, nu) + lam M(T)``: the Sinkhorn divergence of images to targets, plus the entropic Monge gap of T.
 
-    A loss for ``train.Trainer``: ``loss(params, key, (x, y))`` of a batch x of the source and y of the target, with
-    ``T(x) = apply(params, x)`` for a cloud x (n, d); ``key`` is not used. ``epsilon`` is absolute, not relative to costs, which
-    move as T does. The gap is measured on the points of the source. Each step solves its four problems to ``atol``, or as far as
-    ``max_steps`` gets: dual values are then lower bounds, and ``solved`` of ``parts`` is false.
+    A loss for ``train.Trainer``: ``loss(params, key, (x, y))`` of a batch x of the source and y of the target, with ``T(x) =
+    apply(params, x)`` for a cloud x (n, d); ``key`` is not used. ``epsilon`` is absolute, not relative to costs, which move as
+    T does. The gap is measured on the points of the source. Being entropic it is not zero for optimal maps but about
+    ``epsilon`` times an entropy, which falls where images spread out: a large ``lam`` spreads them. Each step solves its four
+    problems to ``atol``, or as far as ``max_steps`` gets: dual values are then lower bounds, and ``solved`` of ``parts`` is
+    false.
     Source: Uscidda and Cuturi (2023), ICML, equation 9.
     """
 
