@@ -44,6 +44,8 @@ def number(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, list):
+        return " and ".join(number(part) for part in value)
     return f"{value:.2f}" if 1 <= abs(value) < 1000 else f"{value:.3g}"
 
 
