@@ -87,6 +87,7 @@ with jax.enable_x64(True):
     warm = iterate(sinkhorn, jnp.zeros(50), 12)[0].position
     newton = ot.SinkhornNewton(sinkhorn, 8)
     _, fast, _ = iterate(newton, warm, 10, trace=residual)
+slow, fast = np.asarray(slow), np.asarray(fast)
 plots.traces(
     {"Sinkhorn": slow, "12 steps of it, then sparse Newton": np.concatenate([slow[:12], fast])},
     log="y", xlabel="step", ylabel="error of the marginals", title="ε = 0.0005",
